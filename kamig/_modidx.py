@@ -289,6 +289,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                             'kamig.loop._Run.write_row': ('loop.html#_run.write_row', 'kamig/loop.py'),
                             'kamig.loop._optimiser': ('loop.html#_optimiser', 'kamig/loop.py'),
                             'kamig.loop.batch_indices': ('loop.html#batch_indices', 'kamig/loop.py'),
+                            'kamig.loop.evaluating': ('loop.html#evaluating', 'kamig/loop.py'),
                             'kamig.loop.fit': ('loop.html#fit', 'kamig/loop.py'),
                             'kamig.loop.learning_rate': ('loop.html#learning_rate', 'kamig/loop.py'),
                             'kamig.loop.trainable': ('loop.html#trainable', 'kamig/loop.py'),

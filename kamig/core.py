@@ -188,18 +188,18 @@ def generator(*parts:int)->torch.Generator:
     "A CPU generator seeded by `mix_seed(*parts)`"
     return torch.Generator().manual_seed(mix_seed(*parts))
 
-# %% ../nbs/00_core.ipynb #5ffecabc
+# %% ../nbs/00_core.ipynb #40c40f3e
 def default_device()->torch.device:
     "cuda when there is a GPU, else cpu"
     return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 
 def autocast(
     device:torch.device,
-    precision:str='auto',  # 'fp32', 'bf16', or 'auto': bf16 on a GPU and on a CPU with AMX, else fp32
+    precision:str='auto',  # 'fp32', 'bf16', or 'auto': bf16 on a GPU and on a CPU that computes in it, else fp32
 ):                         # a context manager
     "Mixed precision for the forward pass; weights, losses and optimiser state stay float32"
     check_choice('precision', precision, ('auto', 'fp32', 'bf16'))
-    helps = device.type == 'cuda' or torch.cpu._is_amx_tile_supported()
+    helps = device.type == 'cuda' or getattr(torch.cpu, '_is_avx512_bf16_supported', bool)() or torch.cpu._is_amx_tile_supported()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == 'bf16' or (precision == 'auto' and helps))
 
 def progress(iterable, **kwargs):

@@ -6,7 +6,7 @@
 __all__ = ['to_uint8', 'balanced_labels', 'sample_images', 'image_metrics', 'read_adm_reference', 'write_adm_samples',
            'evaluation_mask', 'token_metrics']
 
-# %% ../nbs/52_evaluation.ipynb #13efb77a
+# %% ../nbs/52_evaluation.ipynb #4169f41f
 from collections import defaultdict
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .core import atomic_path, autocast, progress
 from .features import Features
+from .loop import evaluating
 from .masking import mask_counts, random_mask
 from .metrics import (feature_statistics, gaussian_frechet_distance, inception_score, kernel_distance, masked_nll_per_image,
                            ndcg_per_image, precision_recall)
@@ -97,7 +98,7 @@ def write_adm_samples(
     with atomic_path(path) as p, open(p, 'wb') as f: np.savez(f, arr_0=images.permute(0, 2, 3, 1).contiguous().numpy())
     return Path(path)
 
-# %% ../nbs/52_evaluation.ipynb #66541f16
+# %% ../nbs/52_evaluation.ipynb #6ad43887
 def evaluation_mask(
     indices:Tensor,  # (B,) which images of the set
     ratio:float,     # share of hidden positions
@@ -108,7 +109,6 @@ def evaluation_mask(
     if not 0 < ratio <= 1: raise ValueError(f'a mask ratio must be above 0 and at most 1, not {ratio}')
     return random_mask(mask_counts(torch.full((len(indices),), ratio), seq_len), indices, seq_len, seed, round(1000*ratio))
 
-@torch.no_grad()
 def _token_batch(model:nn.Module, targets:Tensor, labels:Tensor, mask:Tensor, precision:str)->dict[str,Tensor]:
     "Both metrics (B,) for one batch, on the CPU"
     device = next(model.parameters()).device
@@ -129,10 +129,9 @@ def token_metrics(
     if tokens.dim() != 2 or len(tokens) != len(labels) or not len(tokens):
         raise ValueError(f'need tokens (N, L) and labels (N,) of at least one image, not {tuple(tokens.shape)} and {tuple(labels.shape)}')
     for ratio in ratios: evaluation_mask(torch.arange(1), ratio, tokens.shape[1], seed)    # refuses a bad ratio before any work
-    found,training = defaultdict(list),model.training
-    model.eval()
-    for ratio,at in progress([(r, at) for r in ratios for at in torch.arange(len(tokens)).split(batch_size)], desc='token metrics'):
-        mask = evaluation_mask(at, ratio, tokens.shape[1], seed)
-        for name,values in _token_batch(model, tokens[at], labels[at], mask, precision).items(): found[f'{name}@{ratio:g}'].append(values)
-    model.train(training)
+    found = defaultdict(list)
+    with evaluating(model):
+        for ratio,at in progress([(r, at) for r in ratios for at in torch.arange(len(tokens)).split(batch_size)], desc='token metrics'):
+            mask = evaluation_mask(at, ratio, tokens.shape[1], seed)
+            for name,values in _token_batch(model, tokens[at], labels[at], mask, precision).items(): found[f'{name}@{ratio:g}'].append(values)
     return {k: torch.cat(v) for k,v in found.items()}

@@ -49,7 +49,7 @@ def random_mask(
     ranks = uniform(seeds, *salt, shape=(seq_len,)).argsort(1).argsort(1)
     return ranks < counts[:,None]
 
-# %% ../nbs/30_masking.ipynb #702d5919
+# %% ../nbs/30_masking.ipynb #d58ca9c8
 def masked_cross_entropy(
     logits:Tensor,   # (B, L, V)
     targets:Tensor,  # (B, L) the true codes
@@ -57,4 +57,5 @@ def masked_cross_entropy(
     label_smoothing:float=0.0,
 )->Tensor:           # scalar, nats
     "Mean cross-entropy over the hidden positions (Eq. 1; smoothing as in the released code)"
-    return F.cross_entropy(logits[mask].float(), targets[mask], label_smoothing=label_smoothing)
+    loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction='none', label_smoothing=label_smoothing)
+    return (loss*mask.flatten()).sum()/mask.sum()

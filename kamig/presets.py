@@ -98,7 +98,7 @@ DATA_PRESETS = dict(
     imagenet = dict(tokenizer=VQConfig(256, 16, codebook_size=1024, code_dim=256, width=512, num_blocks=4), num_samples=50_000,
                     tokenizer_fit=FitConfig(500_000, 256, 3e-4, warmup_steps=5000, decay='cosine')))
 
-# %% ../nbs/60_presets.ipynb #cb5819f5
+# %% ../nbs/60_presets.ipynb #df1a8137
 @dataclass(frozen=True)
 class Shrink:
     "What one scale changes for one data set"
@@ -110,15 +110,15 @@ class Shrink:
 
 SHRINK = {  #                 dim depth heads  tokens  pretrain finetune features batch  rate  samples  choice guidance
     ('digits',   'smoke'): Shrink( 32, 3, 2,      30,       30,      10,      30,   64, 3e-3,      60,    2.0, 1.0),
-    ('digits',   'small'): Shrink( 64, 3, 2,     600,     2000,     300,     400,  128, 3e-3,    1000,    2.0, 1.0),
+    ('digits',   'small'): Shrink( 64, 3, 2,     600,     1500,     300,     400,  128, 3e-3,    1000,    2.0, 1.0),
     ('cifar10',  'smoke'): Shrink( 32, 3, 2,      10,       10,       5,      10,   64, 2e-3,      60,    4.5, 2.0),
-    ('cifar10',  'small'): Shrink(128, 5, 2,    2000,     6000,     600,    2000,  256, 2e-3,    5000,    4.5, 2.0),
+    ('cifar10',  'small'): Shrink(128, 5, 2,    2000,     6000,     600,    4000,  256, 2e-3,    5000,    8.0, 3.0),
     ('imagenet', 'smoke'): Shrink( 32, 3, 2,       5,        5,       5,       5,    8, 1e-3,      24,    4.5, 2.0),
     ('imagenet', 'small'): Shrink(256, 9, 4,  20_000,   50_000,    1500,  10_000,  256, 1e-3,    5000,    4.5, 2.0),
 }
 SCALES = ('smoke', 'small', 'paper')
 
-# %% ../nbs/60_presets.ipynb #49f30a20
+# %% ../nbs/60_presets.ipynb #8340bbb1
 def _data_kind(dataset:str)->str:
     "Which line of the tables a data set uses: its own, or CIFAR-10's for a folder"
     return dataset if dataset in DATA_PRESETS else 'cifar10'
@@ -136,7 +136,7 @@ def scaled(preset:Preset, scale:str)->Preset:
         size          = BackboneSize(s.dim, s.depth, s.num_heads, dropout=0.1 if s.pretrain_steps > 5000 else 0.05),
         pretrain      = FitConfig(s.pretrain_steps, s.batch_size, s.learning_rate, warmup_steps=s.pretrain_steps//20, decay='cosine', betas=(0.9, 0.99),
                                   weight_decay=preset.pretrain.weight_decay, clip_norm=1.0, ema_decay=0.99),
-        finetune      = FitConfig(s.finetune_steps, s.batch_size, s.learning_rate/2, warmup_steps=s.finetune_steps//10, betas=(0.9, 0.99), clip_norm=1.0, ema_decay=0.95),
+        finetune      = FitConfig(s.finetune_steps, s.batch_size, s.learning_rate/2, warmup_steps=s.finetune_steps//10, decay='cosine', betas=(0.9, 0.99), clip_norm=1.0, ema_decay=0.95),
         evaluation    = replace(preset.evaluation, num_samples=s.num_samples, feature_fit=replace(preset.evaluation.feature_fit, steps=s.feature_steps, warmup_steps=20)))
 
 # %% ../nbs/60_presets.ipynb #84ab28d6

@@ -7,7 +7,7 @@ __all__ = ['SCHEDULES', 'SAMPLERS', 'cosine_schedule', 'arccos_schedule', 'linea
            'hidden_ratios', 'DecodingPlan', 'guidance_ramp', 'maskgit_plan', 'autonat_plan', 'draw_tokens',
            'least_trusted', 'guided_logits', 'make_plan', 'sample']
 
-# %% ../nbs/41_sampling.ipynb #7dd7658b
+# %% ../nbs/41_sampling.ipynb #56450b81
 import inspect, math
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .core import Registry, check_choice, gumbel, progress as progress_bar, uniform
+from .loop import evaluating
 
 # %% ../nbs/41_sampling.ipynb #c4355c07
 SCHEDULES = Registry('schedule')
@@ -187,8 +188,7 @@ def _step(model, tokens, labels, seeds, plan:DecodingPlan, t:int, total:Tensor)-
     count = torch.minimum(count, (hidden.sum(1) - 1).clamp_min(0))
     return proposal, proposal.masked_fill(least_trusted(confidence, count), model.mask_token_id)
 
-# %% ../nbs/41_sampling.ipynb #0e26d696
-@torch.no_grad()
+# %% ../nbs/41_sampling.ipynb #42a2c2ab
 def sample(
     model:nn.Module,                    # tokens (B, L), labels (B,) -> logits (B, L, V)
     labels:Tensor,                      # (B,) classes; num_classes: no class
@@ -209,10 +209,9 @@ def sample(
     plan = make_plan(sampler, num_steps, model.seq_len, **options)
     if known_tokens is None: tokens = torch.full((len(labels), model.seq_len), model.mask_token_id, device=device)
     else: tokens = torch.as_tensor(known_tokens, device=device).long()
-    total,training,path = (tokens == model.mask_token_id).sum(1),model.training,[]
-    model.eval()
-    for t in progress_bar(range(len(plan)), desc='sampling') if progress else range(len(plan)):
-        proposal,tokens = _step(model, tokens, labels, seeds, plan, t, total)
-        path.append(tokens)
-    model.train(training)
+    total,path = (tokens == model.mask_token_id).sum(1),[]
+    with evaluating(model):
+        for t in progress_bar(range(len(plan)), desc='sampling') if progress else range(len(plan)):
+            proposal,tokens = _step(model, tokens, labels, seeds, plan, t, total)
+            path.append(tokens)
     return (proposal, torch.stack([*path[:-1], proposal])) if return_trajectory else proposal
