@@ -143,6 +143,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                   'kamig.experiment.samples': ('experiment.html#samples', 'kamig/experiment.py'),
                                   'kamig.experiment.save_run': ('experiment.html#save_run', 'kamig/experiment.py'),
                                   'kamig.experiment.score_images': ('experiment.html#score_images', 'kamig/experiment.py'),
+                                  'kamig.experiment.some_images': ('experiment.html#some_images', 'kamig/experiment.py'),
                                   'kamig.experiment.token_scores': ('experiment.html#token_scores', 'kamig/experiment.py')},
             'kamig.features': { 'kamig.features.Extractor': ('features.html#extractor', 'kamig/features.py'),
                                 'kamig.features.Extractor.__call__': ('features.html#extractor.__call__', 'kamig/features.py'),

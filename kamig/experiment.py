@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['ARMS', 'MAX_REFERENCE', 'PAIRS', 'Parameters', 'injected_names', 'check_parameters', 'provenance', 'Stage',
-           'cached_stage', 'Material', 'Experiment', 'samples', 'reference_features', 'token_scores', 'RunRecord',
-           'paired_scores', 'claims', 'describe_graphs', 'describe_tokenizer', 'score_images', 'run_experiment',
-           'save_run']
+           'cached_stage', 'Material', 'Experiment', 'samples', 'some_images', 'reference_features', 'token_scores',
+           'RunRecord', 'paired_scores', 'claims', 'describe_graphs', 'describe_tokenizer', 'score_images',
+           'run_experiment', 'save_run']
 
-# %% ../nbs/61_experiment.ipynb #3794da1e
+# %% ../nbs/61_experiment.ipynb #f0354ccc
 import ast, json, os, platform, shutil, subprocess, time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 import kamig
-from .core import check_choice, data_dir, default_device, from_dict, repo_root, sha256_json, sha256_state, write_json
+from .core import check_choice, data_dir, default_device, from_dict, generator, repo_root, sha256_json, sha256_state, write_json
 from .data import DATASETS, Images, load_images
 from .evaluation import balanced_labels, image_metrics, read_adm_reference, sample_images, to_uint8, token_metrics, write_adm_samples
 from .features import Extractor, Features, find_extractor, inception_weights, load_feature_net, save_feature_net, train_feature_net
-from .graphs import GRAPHS, KnowledgeGraphs, build_graphs
+from .graphs import GRAPHS, GraphConfig, KnowledgeGraphs, build_graphs, half_split_agreement
 from .loop import Fit
 from .metrics import paired_difference, psnr
 from .model import augment, create_model, load_model, save_model, set_trainable
@@ -72,7 +72,7 @@ def check_parameters(**values)->Parameters:
     parameters.preset()
     return parameters
 
-# %% ../nbs/61_experiment.ipynb #745b8d34
+# %% ../nbs/61_experiment.ipynb #75b56935
 def _git(*args:str)->str|None:
     "Output of a git command in the repository; None without one"
     root = repo_root()
@@ -85,9 +85,10 @@ def provenance()->dict:
     def found(name):
         try: return version(name)
         except PackageNotFoundError: return None
-    changes = _git('status', '--porcelain', '--', 'kamig', 'nbs')
+    commit = os.environ.get('KAMIG_COMMIT')
+    changes = None if commit else _git('status', '--porcelain', '--', 'kamig', 'nbs')
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'{platform.machine()} CPU, {torch.get_num_threads()} threads'
-    return dict(kamig=kamig.__version__, commit=os.environ.get('KAMIG_COMMIT') or _git('rev-parse', 'HEAD') or 'unknown', modified=None if changes is None else bool(changes),
+    return dict(kamig=kamig.__version__, commit=commit or _git('rev-parse', 'HEAD') or 'unknown', modified=None if changes is None else bool(changes),
                 python=platform.python_version(), versions={n: found(n) for n in ('torch', 'torchvision', 'torch-fidelity', 'numpy', 'scipy')}, device=device)
 
 # %% ../nbs/61_experiment.ipynb #4d5e96cd
@@ -222,7 +223,7 @@ class Experiment(Material):
         inputs = [base.fingerprint, arm, asdict(p.objective), asdict(p.finetune), self.seed, *([asdict(p.graphs), asdict(p.fusion)] if graphs else [])]
         return cached_stage(arm, inputs, train, save_model, lambda path: load_model(path, graphs))
 
-# %% ../nbs/61_experiment.ipynb #82bb974d
+# %% ../nbs/61_experiment.ipynb #c3af84ce
 MAX_REFERENCE = 10_000  # real images behind precision, recall and the local distance: as many as ADM's reference holds
 
 def samples(
@@ -242,11 +243,13 @@ def samples(
         write_adm_samples(path, images)
     return read_adm_reference(path)[0]
 
+def some_images(images:Images)->Tensor:  # (n, 3, H, W) uint8
+    "Up to 10,000 images in a fixed random order (data sets come sorted by class, which would ruin the Inception Score of real images)"
+    return images.batch(torch.randperm(len(images), generator=generator(0))[:MAX_REFERENCE])
+
 def reference_features(experiment:Experiment)->Features:
-    "Features of the first 10,000 training images, in a fixed random order: what samples are compared with"
-    n = len(experiment.train)
-    at = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:MAX_REFERENCE]
-    return experiment.extractor(experiment.train.batch(at), desc='features, real images')
+    "Features of training images: what samples are compared with"
+    return experiment.extractor(some_images(experiment.train), desc='features, real images')
 
 def token_scores(experiment:Experiment, arm:str)->dict[str,Tensor]:  # name -> (N,) one value per held-out image
     "Held-out likelihood and NDCG of one arm, and their means over the mask ratios ('nll', 'ndcg')"
@@ -304,32 +307,34 @@ def claims(paired:dict, arms:dict)->list[dict]:
             paired_claim('It lowers it further than tuning the head alone', 'ka - head'),
             dict(claim=f'It lowers the {arms["ka"]["distance_name"]} of its backbone', holds=distance > 0, margin=distance, spread=None, unit='one set of samples: no spread known')]
 
-# %% ../nbs/61_experiment.ipynb #7d9cda1c
+# %% ../nbs/61_experiment.ipynb #fd25e51c
 def describe_graphs(experiment:Experiment)->dict:
-    "Edges per graph; for the incompatibility graph its density and the share of held-out tokens that it forbids"
-    graphs,heldout,facts = experiment.graphs,experiment.tokens('heldout'),{}
-    for name,graph in graphs:
+    "Per graph: its size, how much of it two halves of the images agree on, and for the incompatibility graph the share of held-out tokens that it forbids"
+    data,heldout,g,facts = experiment.tokens('train'),experiment.tokens('heldout'),experiment.preset.graphs,{}
+    config = GraphConfig(data.codebook_size, data.num_classes, data.grid, g.fidelity, g.prune_ratio, g.top_k, g.neighbourhood)
+    agreement = half_split_agreement(data.tokens, data.labels, config, only=g.names)
+    for name,graph in experiment.graphs:
         if graph.kind == 'token': facts[name] = dict(edges=graph.edge_index.shape[1])
         else:
             tokens,labels = heldout.all()
             forbidden = torch.cat([graph.rows(l).gather(-1, t[...,None]).squeeze(-1) for t,l in zip(tokens.split(256), labels.split(256))])
             facts[name] = dict(density=graph.dense().float().mean().item(), heldout_forbidden=forbidden.float().mean().item(), bytes=graph.nbytes)
+        facts[name]['half_split_agreement'] = agreement[name]
     return facts
 
 def describe_tokenizer(experiment:Experiment)->tuple[dict,Tensor]:  # numbers, reconstructions (N, 3, H, W) uint8
     "Quality of the tokenizer on up to 10,000 held-out images"
-    images = experiment.heldout.batch(torch.arange(min(len(experiment.heldout), MAX_REFERENCE)))
+    images = some_images(experiment.heldout)
     rebuilt,ids = reconstruct(experiment.tokenizer.module, images)
     used,perplexity = code_usage(ids, experiment.preset.tokenizer.codebook_size)
     return dict(psnr=psnr(rebuilt, images.float()/255).mean().item(), codes_used=used, perplexity=perplexity), to_uint8(rebuilt)
 
-# %% ../nbs/61_experiment.ipynb #6ed18fac
+# %% ../nbs/61_experiment.ipynb #79ddb77a
 def score_images(experiment:Experiment, rebuilt:Tensor)->tuple[dict,dict]:  # arm -> metrics, baseline -> metrics
     "Image metrics of all arms, and of real held-out images and their reconstructions as marks to read them by"
     extractor,real = experiment.extractor,reference_features(experiment)
-    heldout = experiment.heldout.batch(torch.arange(len(rebuilt)))
     def metrics(images): return image_metrics(extractor(images), real)
-    return {a: metrics(samples(experiment, a)) for a in ARMS}, {'held-out images': metrics(heldout), 'reconstructions': metrics(rebuilt)}
+    return {a: metrics(samples(experiment, a)) for a in ARMS}, {'held-out images': metrics(some_images(experiment.heldout)), 'reconstructions': metrics(rebuilt)}
 
 def run_experiment(experiment:Experiment)->RunRecord:
     "All stages and all scores of an experiment"
