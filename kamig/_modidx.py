@@ -222,7 +222,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'kamig.graphs._Recipe.find_class': ('graphs.html#_recipe.find_class', 'kamig/graphs.py'),
                               'kamig.graphs._build': ('graphs.html#_build', 'kamig/graphs.py'),
                               'kamig.graphs._jaccard': ('graphs.html#_jaccard', 'kamig/graphs.py'),
-                              'kamig.graphs._read': ('graphs.html#_read', 'kamig/graphs.py'),
                               'kamig.graphs._tensor': ('graphs.html#_tensor', 'kamig/graphs.py'),
                               'kamig.graphs._unpack': ('graphs.html#_unpack', 'kamig/graphs.py'),
                               'kamig.graphs.build_cooccurrence': ('graphs.html#build_cooccurrence', 'kamig/graphs.py'),

@@ -207,17 +207,19 @@ def progress(iterable, **kwargs):
     from tqdm.auto import tqdm
     return tqdm(iterable, disable=in_test(), **kwargs)
 
-# %% ../nbs/00_core.ipynb #3e0651d7
+# %% ../nbs/00_core.ipynb #b3781371
 def save_tensors(
     path:str|Path,
     tensors:dict[str,Tensor],
-    kind:str,            # what the file holds: 'graphs', 'model', ...
+    kind:str,            # what the file holds: 'knowledge graphs', 'model', ...
     **about,             # plain values kept in the header
 )->Path:
     "Write tensors and a description as one safetensors file, whole or not at all"
     from safetensors.torch import save_file
     tensors = {k: v.detach().cpu().contiguous().clone() for k,v in tensors.items()}
-    with atomic_path(path) as p: save_file(tensors, p, metadata={'kamig': json.dumps(dict(about, kind=kind), sort_keys=True)})
+    header = dict(kind=kind, about=json.dumps(about, sort_keys=True))
+    header['sha256'] = sha256_json([header, sha256_state(tensors)])
+    with atomic_path(path) as p: save_file(tensors, p, metadata=header)
     return Path(path)
 
 def load_tensors(
@@ -228,10 +230,9 @@ def load_tensors(
     from safetensors import SafetensorError, safe_open
     if not Path(path).is_file(): raise FileNotFoundError(f'there is no {kind} file {path}')
     try:
-        with safe_open(path, 'pt') as f:
-            about = json.loads((f.metadata() or {}).get('kamig', '{}'))
-            tensors = {k: f.get_tensor(k) for k in f.keys()}
-    except (SafetensorError, ValueError) as e: raise ValueError(f'{path} is damaged or no safetensors file: {e}') from e
-    found = about.pop('kind', 'something else')
+        with safe_open(path, 'pt') as f: header,tensors = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}
+    except SafetensorError as e: raise ValueError(f'{path} is damaged or no safetensors file: {e}') from e
+    found = header.get('kind', 'something else')
     if found != kind: raise ValueError(f'{path} holds {found}, not {kind}')
-    return tensors,about
+    if header.pop('sha256', None) != sha256_json([header, sha256_state(tensors)]): raise ValueError(f'{path} is damaged: its content does not match its hash')
+    return tensors,json.loads(header['about'])

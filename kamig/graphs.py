@@ -8,7 +8,7 @@ __all__ = ['GRAPHS', 'KINDS', 'Graph', 'TokenGraph', 'edge_count_normalise', 'to
            'build_incompatibility', 'KnowledgeGraphs', 'build_graphs', 'load_released_graph', 'half_split_agreement',
            'grid_pairs', 'sequence_pairs', 'all_pairs', 'cooccurrence_counts', 'position_histogram', 'js_divergence']
 
-# %% ../nbs/20_graphs.ipynb #da58f913
+# %% ../nbs/20_graphs.ipynb #941838e0
 import io, json, pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
@@ -17,11 +17,9 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from .core import Registry, atomic_path, check_choice, generator, sha256_json, sha256_state
+from .core import Registry, check_choice, generator, load_tensors, save_tensors
 from .counts import (all_pairs, check_labels, check_tokens, cooccurrence_counts, grid_pairs, js_divergence, position_histogram,
                           sequence_pairs, token_chunks, tokens_sha256)
 
@@ -253,21 +251,11 @@ def build_incompatibility(tokens, labels, config:GraphConfig)->IncompatibilityGr
     "Incompatibility graph: the codes that a class never shows at a position"
     return incompatibility_graph(tokens, labels, config.codebook_size, config.num_classes)
 
-# %% ../nbs/20_graphs.ipynb #7c99c015
+# %% ../nbs/20_graphs.ipynb #f98e04c8
 KINDS = dict(token=TokenGraph, position=IncompatibilityGraph)
-_FORMAT = 'kamig.graphs/1'
 _SIZES = dict(codebook_size='a codebook of {}', seq_len='{} positions', num_classes='{} classes')
 
-def _read(path:str|Path)->tuple[dict,dict[str,Tensor]]:
-    "Notes and tensors of a graph file, once its hash is found to be right"
-    try:
-        with safe_open(path, 'pt') as f: notes,tensors = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}
-    except SafetensorError as e: raise ValueError(f'{path} is not a whole safetensors file: {e}') from None
-    if notes.get('format') != _FORMAT: raise ValueError(f'{path} does not hold knowledge graphs of this package ({_FORMAT})')
-    if notes.pop('sha256', None) != sha256_json([notes, sha256_state(tensors)]): raise ValueError(f'{path} is damaged: its content does not match its hash')
-    return notes,tensors
-
-# %% ../nbs/20_graphs.ipynb #8b605a02
+# %% ../nbs/20_graphs.ipynb #18f914b0
 class KnowledgeGraphs:
     "Graphs by their registered names, any of them absent (None), and their `provenance`"
     def __init__(self, *,
@@ -312,20 +300,16 @@ class KnowledgeGraphs:
 
     def save(self, path:str|Path)->Path:
         "Write one safetensors file, whole or not at all"
-        tensors = {f'{n}.{k}': v.cpu().clone() for n,g in self for k,v in g.tensors().items()}
-        facts = json.dumps({n: dict(kind=g.kind, **g.facts()) for n,g in self})
-        notes = dict(format=_FORMAT, graphs=facts, provenance=json.dumps(self.provenance))
-        with atomic_path(path) as p: save_file(tensors, p, {**notes, 'sha256': sha256_json([notes, sha256_state(tensors)])})
-        return Path(path)
+        tensors = {f'{n}.{k}': v for n,g in self for k,v in g.tensors().items()}
+        return save_tensors(path, tensors, 'knowledge graphs', graphs={n: dict(kind=g.kind, **g.facts()) for n,g in self}, provenance=self.provenance)
 
     @staticmethod
     def load(path:str|Path)->'KnowledgeGraphs':
-        "Read what `save` wrote; `ValueError` for a file that is foreign or damaged"
-        if not Path(path).is_file(): raise FileNotFoundError(f'there is no graph file {path}')
-        notes,tensors = _read(path)
-        graphs = {n: (KINDS[facts.pop('kind')], facts) for n,facts in json.loads(notes['graphs']).items()}
+        "Read what `save` wrote; `FileNotFoundError`, or `ValueError` for a file that is foreign or damaged"
+        tensors,about = load_tensors(path, 'knowledge graphs')
+        graphs = {n: (KINDS[facts.pop('kind')], facts) for n,facts in about['graphs'].items()}
         graphs = {n: kind(**{k.removeprefix(f'{n}.'): v for k,v in tensors.items() if k.startswith(f'{n}.')}, **facts) for n,(kind,facts) in graphs.items()}
-        return KnowledgeGraphs(provenance=json.loads(notes['provenance']), **graphs)
+        return KnowledgeGraphs(provenance=about['provenance'], **graphs)
 
 # %% ../nbs/20_graphs.ipynb #5869c9f1
 def _build(tokens, labels, config:GraphConfig, only:Iterable[str]|None)->dict[str,Graph]:
