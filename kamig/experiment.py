@@ -8,7 +8,7 @@ __all__ = ['ARMS', 'MAX_REFERENCE', 'PAIRS', 'Parameters', 'injected_names', 'ch
            'RunRecord', 'paired_scores', 'claims', 'describe_graphs', 'describe_tokenizer', 'score_images',
            'run_experiment', 'save_run']
 
-# %% ../nbs/61_experiment.ipynb #f0354ccc
+# %% ../nbs/61_experiment.ipynb #cfa64dcd
 import ast, json, os, platform, shutil, subprocess, time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import kamig
-from .core import check_choice, data_dir, default_device, from_dict, generator, repo_root, sha256_json, sha256_state, write_json
+from .core import check_choice, data_dir, default_device, from_dict, generator, locked, repo_root, sha256_json, sha256_state, write_json
 from .data import DATASETS, Images, load_images
 from .evaluation import balanced_labels, image_metrics, read_adm_reference, sample_images, to_uint8, token_metrics, write_adm_samples
 from .features import Extractor, Features, find_extractor, inception_weights, load_feature_net, save_feature_net, train_feature_net
@@ -91,7 +91,7 @@ def provenance()->dict:
     return dict(kamig=kamig.__version__, commit=commit or _git('rev-parse', 'HEAD') or 'unknown', modified=None if changes is None else bool(changes),
                 python=platform.python_version(), versions={n: found(n) for n in ('torch', 'torchvision', 'torch-fidelity', 'numpy', 'scipy')}, device=device)
 
-# %% ../nbs/61_experiment.ipynb #4d5e96cd
+# %% ../nbs/61_experiment.ipynb #0d3803ea
 @dataclass(frozen=True)
 class Stage:
     "One trained network and its history"
@@ -124,13 +124,14 @@ def cached_stage(
     "The stage from its folder, or trained now (going on with a checkpoint found there)"
     folder = data_dir()/'cache'/f'{name}-{sha256_json([kamig.__version__, inputs])[:16]}'
     path = folder/'weights.safetensors'
-    if not path.exists():
-        start = time.perf_counter()
-        module,result = train(folder)
-        if result: result.load_average(module)
-        write_json(folder/'about.json', dict(provenance(), seconds=round(time.perf_counter() - start, 1), inputs=inputs))
-        save(path, module)
-        (folder/'checkpoint.pt').unlink(missing_ok=True)
+    with locked(folder):
+        if not path.exists():
+            start = time.perf_counter()
+            module,result = train(folder)
+            if result: result.load_average(module)
+            write_json(folder/'about.json', dict(provenance(), seconds=round(time.perf_counter() - start, 1), inputs=inputs))
+            save(path, module)
+            (folder/'checkpoint.pt').unlink(missing_ok=True)
     return Stage(folder, load(path).to(default_device()).eval(), json.loads((folder/'about.json').read_text()))
 
 # %% ../nbs/61_experiment.ipynb #93700afd

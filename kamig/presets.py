@@ -87,15 +87,15 @@ _AUTONAT = dict(
 
 BACKBONE_PRESETS = defaultdict(lambda: _MASKGIT, maskgit=_MASKGIT, autonat=_AUTONAT)
 
-# %% ../nbs/60_presets.ipynb #975986ac
+# %% ../nbs/60_presets.ipynb #c17b0079
 _FEATURES = FitConfig(4000, 128, 1e-3, warmup_steps=200, decay='cosine', weight_decay=0.05)
 
 DATA_PRESETS = dict(
-    digits   = dict(tokenizer=VQConfig(8, 2, codebook_size=32, code_dim=16, width=64), num_samples=1000,
+    digits   = dict(tokenizer=VQConfig(8, 2, codebook_size=32, code_dim=16, width=64), num_samples=1000, prune_ratio=0.25,
                     tokenizer_fit=FitConfig(600, 128, 3e-3, warmup_steps=20, decay='cosine')),
-    cifar10  = dict(tokenizer=VQConfig(32, 4, codebook_size=512, code_dim=32, width=128, num_blocks=2), num_samples=50_000,
+    cifar10  = dict(tokenizer=VQConfig(32, 4, codebook_size=512, code_dim=32, width=128, num_blocks=2), num_samples=50_000, prune_ratio=0.05,
                     tokenizer_fit=FitConfig(20_000, 128, 1e-3, warmup_steps=200, decay='cosine')),
-    imagenet = dict(tokenizer=VQConfig(256, 16, codebook_size=1024, code_dim=256, width=512, num_blocks=4), num_samples=50_000,
+    imagenet = dict(tokenizer=VQConfig(256, 16, codebook_size=1024, code_dim=256, width=512, num_blocks=4), num_samples=50_000, prune_ratio=0.05,
                     tokenizer_fit=FitConfig(500_000, 256, 3e-4, warmup_steps=5000, decay='cosine')))
 
 # %% ../nbs/60_presets.ipynb #df1a8137
@@ -139,7 +139,7 @@ def scaled(preset:Preset, scale:str)->Preset:
         finetune      = FitConfig(s.finetune_steps, s.batch_size, s.learning_rate/2, warmup_steps=s.finetune_steps//10, decay='cosine', betas=(0.9, 0.99), clip_norm=1.0, ema_decay=0.95),
         evaluation    = replace(preset.evaluation, num_samples=s.num_samples, feature_fit=replace(preset.evaluation.feature_fit, steps=s.feature_steps, warmup_steps=20)))
 
-# %% ../nbs/60_presets.ipynb #84ab28d6
+# %% ../nbs/60_presets.ipynb #078e19c9
 def make_preset(
     backbone:str='maskgit',       # a registered backbone
     dataset:str='digits',         # a registered data set, or the path of a folder
@@ -150,6 +150,6 @@ def make_preset(
     "The preset of a backbone on a data set; `KeyError` naming the choices"
     check_choice('backbone', backbone, BACKBONES.discover())
     data = dict(DATA_PRESETS[_data_kind(dataset)])
-    evaluation = EvaluationConfig(data.pop('num_samples'), _FEATURES)
-    return scaled(Preset(dataset=dataset, backbone=backbone, scale='paper', graphs=GraphChoice(tuple(graphs), fidelity),
+    evaluation,prune_ratio = EvaluationConfig(data.pop('num_samples'), _FEATURES), data.pop('prune_ratio')
+    return scaled(Preset(dataset=dataset, backbone=backbone, scale='paper', graphs=GraphChoice(tuple(graphs), fidelity, prune_ratio),
                          fusion=FusionConfig(fidelity=fidelity), evaluation=evaluation, **data, **BACKBONE_PRESETS[backbone]), scale)

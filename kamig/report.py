@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'ARM_NAMES', 'results_frame', 'paired_frame', 'load_records', 'group_records', 'summary_frame',
-           'claims_frame', 'write_between_marks', 'markdown_table', 'results_text', 'reported', 'plot_losses',
-           'plot_neighbours', 'plot_incompatible']
+           'claims_frame', 'write_between_marks', 'markdown_table', 'results_text', 'reported', 'keep_executed',
+           'plot_losses', 'plot_neighbours', 'plot_incompatible']
 
-# %% ../nbs/62_report.ipynb #8e3a45f7
+# %% ../nbs/62_report.ipynb #2d1f12b5
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .core import check_choice, repo_root
+from .core import atomic_path, check_choice, repo_root
 
 # %% ../nbs/62_report.ipynb #5d917165
 COLUMNS = {'nll': 'NLL, nats ↓', 'ndcg': 'NDCG@100 ↑', 'frechet_distance': None, 'inception_score': 'IS ↑', 'precision': 'precision ↑', 'recall': 'recall ↑'}
@@ -121,7 +121,27 @@ def reported(table:str):  # 'table1' ... 'table6' -> DataFrame
     rows = tables[table]['rows']
     return pd.DataFrame(rows)
 
-# %% ../nbs/62_report.ipynb #69315ab7
+# %% ../nbs/62_report.ipynb #6697a516
+def keep_executed(
+    path:str|Path,   # a notebook that papermill has run
+    out:str|Path,    # where the tidied copy goes
+)->Path:
+    "A copy without progress bars, their state and time stamps; `ValueError` if a cell failed or did not run"
+    import nbformat
+    notebook = nbformat.read(path, as_version=4)
+    widget = 'application/vnd.jupyter.widget-view+json'
+    for i,cell in enumerate(c for c in notebook.cells if c.cell_type == 'code'):
+        if cell.execution_count is None or any(o.output_type == 'error' for o in cell.outputs): raise ValueError(f'{path}: code cell {i} failed or did not run')
+        cell.outputs = [o for o in cell.outputs if widget not in o.get('data', {}) and o.get('name') != 'stderr']
+        cell.execution_count,cell.metadata = None,{'tags': cell.metadata.tags} if cell.metadata.get('tags') else {}
+        for o in cell.outputs:
+            if 'execution_count' in o: o.execution_count = None
+        if cell.metadata.get('tags') == ['injected-parameters']: cell.id = 'injected'
+    notebook.metadata = {'kernelspec': notebook.metadata.kernelspec}
+    with atomic_path(out) as p: nbformat.write(notebook, p)
+    return Path(out)
+
+# %% ../nbs/62_report.ipynb #86160910
 def plot_losses(
     histories:dict[str,list[dict]],  # title -> rows of step and loss
     axes=None,                       # one pair of axes per history; default: a new figure
@@ -152,7 +172,7 @@ def plot_neighbours(
         mine = (graph.edge_index[0] == code) & (graph.edge_index[1] != code)
         order = graph.edge_index[1][mine][graph.edge_weight[mine].argsort(descending=True, stable=True)][:count]
         blank = torch.ones(1 + count - len(order), *patches.shape[1:])
-        lines += [patches[code][None], blank[:1], patches[order], blank[1:]]
+        lines += [patches[[code]], blank[:1], patches[order], blank[1:]]
     return show_images(torch.cat(lines), columns=count+2, title=title, ax=ax)
 
 def plot_incompatible(

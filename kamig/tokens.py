@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TokenCache', 'tokenize', 'save_tokens']
 
-# %% ../nbs/12_tokens.ipynb #7f2df2df
+# %% ../nbs/12_tokens.ipynb #59683f19
 import json
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import atomic_path, progress, sha256_file, sha256_json, write_json
+from .core import atomic_path, locked, progress, sha256_file, sha256_json, write_json
 from .data import Images
 from .tokenizers import Tokenizer, to_float
 
@@ -78,7 +78,7 @@ def _encode_all(images:Images, tokenizer:Tokenizer, path:Path, batch_size:int):
     out.flush()
     note.unlink(missing_ok=True)
 
-# %% ../nbs/12_tokens.ipynb #2d5f5431
+# %% ../nbs/12_tokens.ipynb #97fa5ca0
 def _complete(folder:Path, labels:Tensor, **about)->TokenCache:
     "Write the labels, then about.json: from now on the cache is complete"
     with atomic_path(folder/'labels.npy') as p, open(p, 'wb') as f: np.save(f, labels.numpy().astype(np.uint16))
@@ -95,13 +95,14 @@ def tokenize(
     if images.labels.max() >= 2**16: raise ValueError(f'{images.name} has more than 65536 classes; labels are stored in 16 bits')
     content = dict(images=images.fingerprint, tokenizer=tokenizer.fingerprint)
     folder = Path(root)/f'{images.name.replace("/", "-")}-{sha256_json(content)[:16]}'
-    if (folder/'about.json').exists(): return TokenCache(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.eval()
-    _encode_all(images, tokenizer, folder/'partial.npy', batch_size)
-    (folder/'partial.npy').replace(folder/'tokens.npy')
-    return _complete(folder, images.labels, name=images.name, classes=images.classes, codebook_size=tokenizer.codebook_size,
-                     grid=list(tokenizer.grid), provenance=provenance or {}, **content)
+    with locked(folder):
+        if (folder/'about.json').exists(): return TokenCache(folder)
+        folder.mkdir(exist_ok=True)
+        tokenizer.eval()
+        _encode_all(images, tokenizer, folder/'partial.npy', batch_size)
+        (folder/'partial.npy').replace(folder/'tokens.npy')
+        return _complete(folder, images.labels, name=images.name, classes=images.classes, codebook_size=tokenizer.codebook_size,
+                         grid=list(tokenizer.grid), provenance=provenance or {}, **content)
 
 # %% ../nbs/12_tokens.ipynb #b890a59a
 def save_tokens(

@@ -48,7 +48,7 @@ def draw_batches(
         return tokens.to(device), labels.masked_fill(dropped, num_classes).to(device), mask.to(device)
     return draw
 
-# %% ../nbs/42_training.ipynb #1a7b6aa5
+# %% ../nbs/42_training.ipynb #87721289
 def train_generator(
     model:nn.Module,                # tokens, labels -> logits; trained in place
     data:TokenCache,
@@ -56,6 +56,7 @@ def train_generator(
     seed:int=0,
     folder:str|Path|None=None,      # for checkpoint and log
     desc:str='generator',           # title of the progress bar
+    tensorboard:bool=False,         # also write TensorBoard's event files into `folder`
 )->Fit:
     "Pre-train or fine-tune on tokens, or go on with the checkpoint in `folder`; `ValueError` if model and tokens do not fit"
     for name in ('codebook_size', 'seq_len', 'num_classes'):
@@ -66,4 +67,4 @@ def train_generator(
         return masked_cross_entropy(model(tokens.masked_fill(mask, model.mask_token_id), labels), tokens, mask, objective.label_smoothing)
     model.to(default_device())
     draw = draw_batches(data, model.num_classes, objective, fit_config.batch_size, seed, default_device())
-    return fit(model, loss, draw, fit_config, seed, folder, desc)
+    return fit(model, loss, draw, fit_config, seed, folder, desc, tensorboard=tensorboard)
