@@ -291,7 +291,7 @@ def _rounded(value):
     if isinstance(value, dict): return {k: _rounded(v) for k,v in value.items()}
     return [_rounded(v) for v in value] if isinstance(value, (list, tuple)) else value
 
-# %% ../nbs/61_experiment.ipynb #f3cebabd
+# %% ../nbs/61_experiment.ipynb #ddd6b7fb
 PAIRS = (('ka', 'backbone'), ('head', 'backbone'), ('ka', 'head'))
 
 def paired_scores(scores:dict[str,dict[str,Tensor]])->dict:  # arm -> metric -> (N,)
@@ -306,7 +306,7 @@ def claims(paired:dict, arms:dict)->list[dict]:
     distance = arms['backbone']['frechet_distance'] - arms['ka']['frechet_distance']
     return [paired_claim('Knowledge-augmented fine-tuning lowers the held-out NLL of its backbone', 'ka - backbone'),
             paired_claim('It lowers it further than tuning the head alone', 'ka - head'),
-            dict(claim=f'It lowers the {arms["ka"]["distance_name"]} of its backbone', holds=distance > 0, margin=distance, spread=None, unit='one set of samples: no spread known')]
+            dict(claim=f'It lowers the {arms["ka"]["distance_name"]} of its backbone', holds=distance > 0, margin=distance, spread=None, unit='distance, one set of samples')]
 
 # %% ../nbs/61_experiment.ipynb #fd25e51c
 def describe_graphs(experiment:Experiment)->dict:

@@ -59,11 +59,11 @@ def group_records(records:list[dict])->dict[tuple,list[dict]]:  # (data set, bac
         if len({r['seed'] for r in group}) < len(group): raise ValueError(f'two records of {"-".join(key)} have the same seed')
     return dict(groups)
 
-# %% ../nbs/62_report.ipynb #e544eb65
-def _spread(values:list[float])->str:
+# %% ../nbs/62_report.ipynb #cfaf47c2
+def _spread(values:list[float], digits:int=4)->str:
     "Mean, with the standard deviation over seeds where there are several"
     v = torch.tensor(values, dtype=torch.double)
-    return f'{v.mean():.3f}' + (f' ± {v.std():.3f}' if len(v) > 1 else '')
+    return f'{v.mean():.{digits}f}' + (f' ± {v.std():.{digits}f}' if len(v) > 1 else '')
 
 def summary_frame(records:list[dict]):
     "One line per data set, backbone and arm: mean ± standard deviation over the seeds"
@@ -71,7 +71,7 @@ def summary_frame(records:list[dict]):
     rows = {}
     for (dataset,backbone,scale),group in sorted(group_records(records).items()):
         for arm in ('backbone', 'head', 'ka'):
-            values = {head: _spread([r['arms'][arm][key] for r in group]) for key,head in _columns(group[0]).items()}
+            values = {head: _spread([r['arms'][arm][key] for r in group], 4 if key in ('nll', 'ndcg') else 3) for key,head in _columns(group[0]).items()}
             rows[f'{Path(dataset).name}, {scale}', backbone, ARM_NAMES[arm], len(group)] = values
     return pd.DataFrame(rows).T.rename_axis(['data, scale', 'generator', 'arm', 'seeds'])
 
@@ -82,7 +82,7 @@ def claims_frame(records:list[dict]):
     for (dataset,backbone,scale),group in sorted(group_records(records).items()):
         for several in zip(*(r['claims'] for r in group)):
             held = sum(c['holds'] for c in several)
-            rows[f'{Path(dataset).name}, {scale}', backbone, several[0]['claim']] = dict(held=f'{held} of {len(several)} seeds', margin=_spread([c['margin'] for c in several]), unit=several[0]['unit'])
+            rows[f'{Path(dataset).name}, {scale}', backbone, several[0]['claim']] = dict(held=f'{held} of {len(several)} seeds', margin=_spread([c['margin'] for c in several]), measured_in=several[0]['unit'].split(':')[0])
     return pd.DataFrame(rows).T.rename_axis(['data, scale', 'generator', 'claim'])
 
 # %% ../nbs/62_report.ipynb #2bede62b
@@ -141,7 +141,7 @@ def keep_executed(
     with atomic_path(out) as p: nbformat.write(notebook, p)
     return Path(out)
 
-# %% ../nbs/62_report.ipynb #86160910
+# %% ../nbs/62_report.ipynb #2e841f6d
 def plot_losses(
     histories:dict[str,list[dict]],  # title -> rows of step and loss
     axes=None,                       # one pair of axes per history; default: a new figure
@@ -187,7 +187,7 @@ def plot_incompatible(
     never = graph.rows(torch.tensor([label]))[0].float().mean(-1).view(*grid)
     if ax is None: ax = plt.subplots(figsize=(2.2, 2.2))[1]
     image = ax.imshow(never, cmap='cividis', vmin=0, vmax=1)
-    ax.figure.colorbar(image, ax=ax, shrink=.8, label='share of codes never seen')
+    ax.figure.colorbar(image, ax=ax, shrink=.8).set_label('share of codes never seen', fontsize=8)
     ax.set_title(title, fontsize=9)
     ax.set_xticks([]); ax.set_yticks([])
     return ax
