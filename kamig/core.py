@@ -27,7 +27,7 @@ def check_choice(
     if name not in choices: raise KeyError(f"unknown {kind} {name!r}; choose one of: {', '.join(sorted(map(str, choices)))}")
     return name
 
-# %% ../nbs/00_core.ipynb #77db253f
+# %% ../nbs/00_core.ipynb #c3d96a78
 class Registry(dict):
     "Named things of one kind; with a `package`, its modules are imported when a name is first looked for"
     def __init__(self,
@@ -37,9 +37,11 @@ class Registry(dict):
         self.kind,self.package = kind,package
 
     def register(self, name:str):
-        "Decorator: enter a function or class under `name`; `ValueError` if the name is taken"
+        "Decorator: enter a function or class under `name`; `ValueError` if something else has that name"
         def enter(thing):
-            if dict.__contains__(self, name): raise ValueError(f"{self.kind} {name!r} is registered twice")
+            old = self.get(name, thing)
+            again = old.__qualname__ == thing.__qualname__ and (old.__module__ == thing.__module__ or '__main__' in (old.__module__, thing.__module__))
+            if not again: raise ValueError(f'{self.kind} {name!r} is registered twice: {old.__module__}.{old.__qualname__} and {thing.__module__}.{thing.__qualname__}')
             self[name] = thing
             return thing
         return enter
