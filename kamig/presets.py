@@ -118,7 +118,7 @@ SHRINK = {  #                 dim depth heads  tokens  pretrain finetune feature
 }
 SCALES = ('smoke', 'small', 'paper')
 
-# %% ../nbs/60_presets.ipynb #8340bbb1
+# %% ../nbs/60_presets.ipynb #56272aba
 def _data_kind(dataset:str)->str:
     "Which line of the tables a data set uses: its own, or CIFAR-10's for a folder"
     return dataset if dataset in DATA_PRESETS else 'cifar10'
@@ -132,12 +132,12 @@ def scaled(preset:Preset, scale:str)->Preset:
     sampler = preset.sampler
     if sampler.name == 'maskgit': sampler = replace(sampler, options=dict(choice_temperature=s.choice_temperature, guidance_scale=s.guidance_scale, guidance_decay='linear'))
     return replace(preset, scale=scale, sampler=sampler,
-        tokenizer_fit = replace(preset.tokenizer_fit, steps=s.tokenizer_steps, learning_rate=max(1e-3, preset.tokenizer_fit.learning_rate), warmup_steps=20),
+        tokenizer_fit = replace(preset.tokenizer_fit, steps=s.tokenizer_steps, batch_size=min(s.batch_size, preset.tokenizer_fit.batch_size), learning_rate=max(1e-3, preset.tokenizer_fit.learning_rate), warmup_steps=20),
         size          = BackboneSize(s.dim, s.depth, s.num_heads, dropout=0.1 if s.pretrain_steps > 5000 else 0.05),
         pretrain      = FitConfig(s.pretrain_steps, s.batch_size, s.learning_rate, warmup_steps=s.pretrain_steps//20, decay='cosine', betas=(0.9, 0.99),
                                   weight_decay=preset.pretrain.weight_decay, clip_norm=1.0, ema_decay=0.99),
         finetune      = FitConfig(s.finetune_steps, s.batch_size, s.learning_rate/2, warmup_steps=s.finetune_steps//10, decay='cosine', betas=(0.9, 0.99), clip_norm=1.0, ema_decay=0.95),
-        evaluation    = replace(preset.evaluation, num_samples=s.num_samples, feature_fit=replace(preset.evaluation.feature_fit, steps=s.feature_steps, warmup_steps=20)))
+        evaluation    = replace(preset.evaluation, num_samples=s.num_samples, feature_fit=replace(preset.evaluation.feature_fit, steps=s.feature_steps, batch_size=min(s.batch_size, 128), warmup_steps=20)))
 
 # %% ../nbs/60_presets.ipynb #078e19c9
 def make_preset(
