@@ -9,6 +9,7 @@ import torch
 from kamig.graphs import IncompatibilityGraph, KnowledgeGraphs, TokenGraph
 from kamig.model import load_released
 from test_released_graphs import load
+from trees import nested
 
 FIXTURES = Path(__file__).with_name('fixtures')
 TOLERANCE = 2e-4                                                        # at logits of about 1, in float32
@@ -25,13 +26,7 @@ def fixture(name):
 
 def tree(state):
     "Names with dots as nested dicts, the way flax holds parameters"
-    root = {}
-    for key,value in state.items():
-        *path,leaf = key.split('.')
-        node = root
-        for p in path: node = node.setdefault(p, {})
-        node[leaf] = value.numpy()
-    return dict(params=root)
+    return dict(params=nested({k: v.numpy() for k,v in state.items()}, '.'))
 
 @torch.no_grad()
 def difference(model, known):

@@ -9,6 +9,7 @@ import torch
 
 from kamig.files import read_flax
 from kamig.tokenizers import load_released_tokenizer
+from trees import nested
 
 FIXTURE = np.load(Path(__file__).parent/'fixtures'/'vqgan.npz')
 NAMES = ['maskgit-vqgan', 'mage-vqgan', 'maskgit-vqgan-jax']
@@ -43,13 +44,8 @@ def weights(name, size):
 
 def flax_bytes(flat):
     "A Flax file of these arrays: names with / become nested dictionaries"
-    tree = {}
-    for key,x in flat.items():
-        *folders,leaf = key.split('/')
-        node = tree
-        for f in folders: node = node.setdefault(f, {})
-        node[leaf] = msgpack.ExtType(1, msgpack.packb((x.shape, x.dtype.name, x.tobytes())))
-    return msgpack.packb({'params': tree})
+    arrays = {k: msgpack.ExtType(1, msgpack.packb((x.shape, x.dtype.name, x.tobytes()))) for k,x in flat.items()}
+    return msgpack.packb({'params': nested(arrays, '/')})
 
 
 def save(name, flat, path):
