@@ -302,8 +302,8 @@ def check_backbone(
         _check_shapes(model, tokens, condition)
         _check_residuals(model, tokens, condition)
         _check_refusals(model, tokens, condition)
-        _check_null_condition(model, tokens, condition)
         _check_learning(model, twin, tokens, condition)
+        _check_null_condition(model, tokens, condition)
     return sum(p.numel() for p in model.parameters())
 
 # %% ../nbs/31_layers.ipynb #9b625ca5
