@@ -18,7 +18,7 @@ from .core import check_choice, from_dict, load_tensors, save_tensors, sha256_js
 from .fusion import FusionConfig, GraphFusion
 from .graphs import KnowledgeGraphs
 from .layers import BACKBONES, Backbone
-from .released import RELEASED, check_graphs, read_published, translate
+from .released import PUBLISHED, RELEASED, check_graphs, read_published, translate
 
 # %% ../nbs/40_model.ipynb #fd1fb17c
 class KAMIG(nn.Module):
@@ -27,24 +27,26 @@ class KAMIG(nn.Module):
         super().__init__()
         self.backbone,self.graphs = backbone,graphs
         self.fusion = GraphFusion(backbone.dim, backbone.depth, graphs, config)
-        for k in ('codebook_size', 'mask_token_id', 'seq_len', 'num_classes', 'dim', 'depth', 'has_null_class'): setattr(self, k, getattr(backbone, k))
+        for k in ('codebook_size', 'mask_token_id', 'seq_len', 'num_classes', 'dim', 'depth', 'has_null_class', 'is_grid'): setattr(self, k, getattr(backbone, k))
         self.config = {**(backbone.config or {}), **asdict(config)}
 
-    def residuals(self, tokens:Tensor, labels:Tensor):
+    def residuals(self, tokens:Tensor, condition):
         "What the graphs add before each layer: `depth` tensors (B, L, D)"
-        return self.fusion(self.token_embedding().detach(), tokens, labels)
+        return self.fusion(self.token_embedding().detach(), tokens, None if self.num_classes is None else condition)
 
-    def hidden(self, tokens:Tensor, labels:Tensor)->Tensor:  # (B, L, D)
+    def hidden(self, tokens:Tensor, condition)->Tensor:  # (B, L, D)
         "The last features at the image positions"
-        return self.backbone.hidden(tokens, labels, self.residuals(tokens, labels))
+        return self.backbone.hidden(tokens, condition, self.residuals(tokens, condition))
 
     def forward(self,
         tokens:Tensor,  # (B, L) codes, `mask_token_id` where hidden
-        labels:Tensor,  # (B,) classes; `num_classes`: no class
+        condition,      # of B images; (B,) classes, where `num_classes` means no class
     )->Tensor:          # (B, L, V) logits
-        self.backbone.check_inputs(tokens, labels)
-        return self.head(self.hidden(tokens, labels))
+        self.backbone.check_inputs(tokens, condition)
+        return self.head(self.hidden(tokens, condition))
 
+    def check_condition(self, condition, batch:int): self.backbone.check_condition(condition, batch)
+    def null_condition(self, condition): return self.backbone.null_condition(condition)
     def head(self, hidden:Tensor)->Tensor: return self.backbone.head(hidden)
     def token_embedding(self)->Tensor: return self.backbone.token_embedding()
     def head_parameters(self)->list[nn.Parameter]: return self.backbone.head_parameters()
@@ -68,7 +70,7 @@ SMALL = dict(dim=128, depth=5, num_heads=2)  # the size of a model when nothing 
 def create_model(
     backbone:str,                        # a registered name: 'maskgit', 'autonat', ...
     graphs:KnowledgeGraphs|None=None,    # with graphs, the knowledge-augmented model
-    **config,                            # codebook_size, seq_len, num_classes, dim, depth, num_heads, dropout, ...; alpha, fidelity, num_gcn_layers
+    **config,                            # codebook_size, seq_len, num_classes, dim, depth, num_heads, dropout, ...; fields of `FusionConfig`: alpha, fidelity, ...
 )->Backbone|KAMIG:
     "A model with random weights; `KeyError` for unknown names, `ValueError` for sizes that are missing or contradict the graphs"
     parameters = inspect.signature(BACKBONES[backbone]).parameters
@@ -115,8 +117,9 @@ def load_weights(
     return model
 
 def _graph_hashes(graphs:KnowledgeGraphs|None)->dict[str,str]:
-    "Graph name -> SHA-256 of its content; empty without graphs"
-    return {n: sha256_json([g.facts(), sha256_state(g.tensors())]) for n,g in graphs or ()}
+    "Graph name -> SHA-256 of its content, also of a codebook that comes with the graphs; empty without graphs"
+    codebook = {} if graphs is None or graphs.codebook is None else dict(codebook=sha256_state(dict(codebook=graphs.codebook)))
+    return {n: sha256_json([g.facts(), sha256_state(g.tensors())]) for n,g in graphs or ()} | codebook
 
 # %% ../nbs/40_model.ipynb #3f4a7134
 def save_model(
