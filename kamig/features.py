@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['INCEPTION_FILE', 'FeatureNet', 'train_feature_net', 'local_name', 'save_feature_net', 'load_feature_net', 'Features',
-           'Extractor', 'cached_features', 'register_extractor', 'find_weights', 'inception_weights',
+           'Extractor', 'feature_parts', 'cached_features', 'register_extractor', 'find_weights', 'inception_weights',
            'InceptionFeatures', 'inception_extractor', 'local_extractor', 'find_extractor']
 
 # %% ../nbs/51_features.ipynb #051acc56
 import copy, io, os, pickle
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -141,32 +142,41 @@ class Extractor:
         logits,spatial = (*more, None, None)[:2]
         return Features(pool, logits, self.name, self.distance_name, spatial)
 
-# %% ../nbs/51_features.ipynb #0ed4a027
+# %% ../nbs/51_features.ipynb #cb2ef1a6
 _PART = 512  # images per file
-
-def cached_features(
-    extractor:Extractor,
-    images:Images,               # read batch by batch; recognised by their `fingerprint`
-    folder:str|Path|None=None,   # default: features/ of `data_dir()`
-    batch_size:int=128,          # changes the speed only
-    desc:str='features',         # title of the progress bar
-)->Features:
-    "The features of `images`, read where they have been computed before; `ValueError` for no images or a damaged file"
-    if not len(images): raise ValueError('there are no images to look at')
-    key = sha256_json([images.fingerprint, extractor.name, extractor.fingerprint, _PART])
-    place,parts = Path(folder or data_dir()/'features')/f'{extractor.name}-{key[:16]}', []
-    with locked(place):
-        for at in progress(torch.arange(len(images)).split(_PART), desc=desc):
-            path = place/f'{int(at[0]):08d}.safetensors'
-            if not path.exists(): save_tensors(path, _look_at(extractor, images, at, batch_size), 'features', key=key)
-            parts.append(load_tensors(path, 'features')[0])
-    return extractor._named([tuple(p[str(i)] for i in range(len(p))) for p in parts])
 
 @torch.no_grad()
 def _look_at(extractor:Extractor, images:Images, at:Tensor, batch_size:int)->dict[str,Tensor]:
     "What the network says about the images at some places: '0' features, '1' logits, '2' spatial features"
     seen = [extractor._look(_pick(images, part)) for part in at.split(batch_size)]
     return {str(i): torch.cat(v) for i,v in enumerate(zip(*seen))}
+
+def feature_parts(
+    extractor:Extractor,
+    images:Images,               # read batch by batch; recognised by their `fingerprint`
+    folder:str|Path|None=None,   # default: features/ of `data_dir()`
+    batch_size:int=128,          # changes the speed only
+    desc:str='features',         # title of the progress bar
+)->Iterator[Features]:           # of up to 512 images each, in order
+    "Features part by part, read where they have been computed before; `ValueError` for no images or a damaged file"
+    if not len(images): raise ValueError('there are no images to look at')
+    key = sha256_json([images.fingerprint, extractor.name, extractor.fingerprint, _PART])
+    place = Path(folder or data_dir()/'features')/f'{extractor.name}-{key[:16]}'
+    with locked(place):
+        for at in progress(torch.arange(len(images)).split(_PART), desc=desc):
+            path = place/f'{int(at[0]):08d}.safetensors'
+            if not path.exists(): save_tensors(path, _look_at(extractor, images, at, batch_size), 'features', key=key)
+            kept,_ = load_tensors(path, 'features')
+            yield extractor._named([tuple(kept[str(i)] for i in range(len(kept)))])
+
+def cached_features(
+    extractor:Extractor, images:Images, folder:str|Path|None=None, batch_size:int=128, desc:str='features',  # as for `feature_parts`
+)->Features:
+    "The features of all `images`, from disk as far as they are there"
+    parts = list(feature_parts(extractor, images, folder, batch_size, desc))
+    joined = (torch.cat(seen) if seen[0] is not None else None for seen in zip(*((p.pool, p.logits, p.spatial) for p in parts)))
+    pool,logits,spatial = joined
+    return Features(pool, logits, extractor.name, extractor.distance_name, spatial)
 
 # %% ../nbs/51_features.ipynb #b41c297b
 def _fidelity_class(net:FeatureNet)->type:
