@@ -34,10 +34,10 @@ class Difference:
         text = f'{self.mean:+.4g} [{self.low:+.4g}, {self.high:+.4g}] ({self.level:.0%}, {self.n} {self.unit})'
         return text if self.seen else f'{text}: smaller than its interval, no difference seen'
 
-# %% ../nbs/56_comparison.ipynb #10ea27d3
+# %% ../nbs/56_comparison.ipynb #1f6eeb28
 def _differences(a, b, dims:tuple)->Tensor:
     "a-b in float64; `ValueError` for values that cannot be paired"
-    a,b = (torch.as_tensor(x).detach().cpu().double() for x in (a, b))
+    a,b = (torch.as_tensor(x, dtype=torch.float64).detach().cpu() for x in (a, b))
     if a.shape != b.shape or a.dim() not in dims or a.shape[-1] < 2: raise ValueError(f'need two sets of values of one shape, at least 2 of each, not {tuple(a.shape)} and {tuple(b.shape)}')
     if not (a - b).isfinite().all(): raise ValueError('the values contain NaN or infinite entries')
     return a - b
@@ -67,7 +67,7 @@ def bootstrap_difference(
     unit = 'images' if len(d) == 1 else f'images x {len(d)} seeds'
     return Difference(d.mean().item(), low, high, d.shape[1], unit, level)
 
-# %% ../nbs/56_comparison.ipynb #63f3383f
+# %% ../nbs/56_comparison.ipynb #80772144
 def seed_difference(
     a,              # (S,) one value per seed, first model
     b,              # the same seeds in the same order, second model
@@ -76,7 +76,7 @@ def seed_difference(
     "Mean paired difference over seeds with Student's t interval; `ValueError` for fewer than 2 seeds"
     from scipy.stats import t
     d = _differences(a, b, (1,))
-    reach = t.ppf((1 + level)/2, len(d) - 1)*d.std().item()/math.sqrt(len(d))
+    reach = float(t.ppf((1 + level)/2, len(d) - 1))*d.std().item()/math.sqrt(len(d))
     return Difference(d.mean().item(), d.mean().item() - reach, d.mean().item() + reach, len(d), 'seeds', level)
 
 # %% ../nbs/56_comparison.ipynb #b5429133
