@@ -583,6 +583,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'kamig.scoring._natural': ('scoring.html#_natural', 'kamig/scoring.py'),
                                'kamig.scoring._only_statistics': ('scoring.html#_only_statistics', 'kamig/scoring.py'),
                                'kamig.scoring._own_reference': ('scoring.html#_own_reference', 'kamig/scoring.py'),
+                               'kamig.scoring.check_sources': ('scoring.html#check_sources', 'kamig/scoring.py'),
                                'kamig.scoring.evaluate': ('scoring.html#evaluate', 'kamig/scoring.py'),
                                'kamig.scoring.kept_images': ('scoring.html#kept_images', 'kamig/scoring.py'),
                                'kamig.scoring.open_images': ('scoring.html#open_images', 'kamig/scoring.py'),

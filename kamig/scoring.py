@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INCEPTION', 'NpzImages', 'write_npz', 'ordered_images', 'HashedFiles', 'FolderImages', 'PartImages', 'kept_images',
-           'sample_checkpoint', 'open_images', 'write_reference', 'read_reference', 'evaluate']
+           'sample_checkpoint', 'open_images', 'write_reference', 'read_reference', 'check_sources', 'evaluate']
 
 # %% ../nbs/54_scoring.ipynb #5a6815fa
 import re, zipfile
@@ -123,7 +123,7 @@ class FolderImages(HashedFiles):
             if found != (self.image_size, self.image_size): raise ValueError(f'{self.paths[i]} has {found[0]} x {found[1]} pixels, others {self.image_size} x {self.image_size}; samples must be squares of one size')
         return super().batch(indices)
 
-# %% ../nbs/54_scoring.ipynb #c40620f3
+# %% ../nbs/54_scoring.ipynb #de702c3e
 class PartImages(Images):
     "Images kept in files of `part` each; the last one may hold fewer"
     def __init__(self, paths:list[Path], part:int):
@@ -162,7 +162,7 @@ def kept_images(
 def _checked(images:Tensor, n:int)->Images:
     "What a generator returned, if it is what was asked for"
     if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[:2] != (n, 3): raise ValueError(f'the generator must return uint8 images ({n}, 3, H, W), not {images.dtype} {tuple(images.shape)}')
-    return Images(images.cpu(), torch.zeros(n), [], 'generated')
+    return Images(images.cpu().contiguous(), torch.zeros(n), [], 'generated')
 
 # %% ../nbs/54_scoring.ipynb #bfc13451
 def sample_checkpoint(
@@ -265,6 +265,15 @@ def read_reference(
 def _only_statistics(path:Path)->bool:
     "Has this `.npz` no images?"
     with zipfile.ZipFile(path) as z: return 'arr_0.npy' not in z.namelist()
+
+# %% ../nbs/54_scoring.ipynb #c4df8ae2
+def check_sources(samples:str|Path='', reference:str|Path=''):
+    "Refuse paths that hold no samples or no reference, before any work; an empty one is nobody's path and passes"
+    if samples: open_images(samples)
+    path = Path(reference)
+    if not reference: return
+    if path.suffix == '.safetensors': load_tensors(path, 'reference')
+    elif not (path.suffix == '.npz' and path.is_file() and _adm_statistics(path)): open_images(path)
 
 # %% ../nbs/54_scoring.ipynb #75dd39cb
 def evaluate(
