@@ -47,6 +47,9 @@ class Parameters:
     arm:str = 'ka'                 # backbone, head or ka: which generator is meant
     num_samples:int = 0            # generated images; 0: as the preset says
     out:str = ''                   # folder for results; empty: data/runs/<name>
+    samples:str = ''               # .npz or folder of images to score; empty: samples of the arm
+    reference:str = ''             # .npz, folder or statistics of real images; empty: the training images
+    extractor:str = ''             # inception, clip or dinov2; empty: Inception if its weights are at hand, else a local network
 
     def preset(self)->Preset:
         "The preset these parameters stand for; `KeyError` naming the choices"
