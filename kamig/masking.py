@@ -55,7 +55,9 @@ def masked_cross_entropy(
     targets:Tensor,  # (B, L) the true codes
     mask:Tensor,     # (B, L) bool, True where hidden
     label_smoothing:float=0.0,
+    visible_weight:float=0.0,  # of the positions that are not hidden; a hidden one has 1
 )->Tensor:           # scalar, nats
-    "Mean cross-entropy over the hidden positions (Eq. 1; smoothing as in the released code)"
+    "Weighted mean of the cross-entropy, over the hidden positions alone unless told otherwise (Eq. 1; smoothing as in the released code)"
     loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction='none', label_smoothing=label_smoothing)
-    return (loss*mask.flatten()).sum()/mask.sum()
+    weights = mask + visible_weight*~mask if visible_weight else mask
+    return (loss*weights.flatten()).sum()/weights.sum()

@@ -18,7 +18,7 @@ from .core import check_choice, from_dict, load_tensors, save_tensors, sha256_js
 from .fusion import FusionConfig, GraphFusion
 from .graphs import KnowledgeGraphs
 from .layers import BACKBONES, Backbone
-from .released import RELEASED, check_graphs, read_published, translate
+from .released import PUBLISHED, RELEASED, check_graphs, read_published, translate
 
 # %% ../nbs/40_model.ipynb #fd1fb17c
 class KAMIG(nn.Module):
@@ -27,24 +27,26 @@ class KAMIG(nn.Module):
         super().__init__()
         self.backbone,self.graphs = backbone,graphs
         self.fusion = GraphFusion(backbone.dim, backbone.depth, graphs, config)
-        for k in ('codebook_size', 'mask_token_id', 'seq_len', 'num_classes', 'dim', 'depth', 'has_null_class'): setattr(self, k, getattr(backbone, k))
+        for k in ('codebook_size', 'mask_token_id', 'seq_len', 'num_classes', 'dim', 'depth', 'has_null_class', 'is_grid'): setattr(self, k, getattr(backbone, k))
         self.config = {**(backbone.config or {}), **asdict(config)}
 
-    def residuals(self, tokens:Tensor, labels:Tensor):
+    def residuals(self, tokens:Tensor, condition):
         "What the graphs add before each layer: `depth` tensors (B, L, D)"
-        return self.fusion(self.token_embedding().detach(), tokens, labels)
+        return self.fusion(self.token_embedding().detach(), tokens, None if self.num_classes is None else condition)
 
-    def hidden(self, tokens:Tensor, labels:Tensor)->Tensor:  # (B, L, D)
+    def hidden(self, tokens:Tensor, condition)->Tensor:  # (B, L, D)
         "The last features at the image positions"
-        return self.backbone.hidden(tokens, labels, self.residuals(tokens, labels))
+        return self.backbone.hidden(tokens, condition, self.residuals(tokens, condition))
 
     def forward(self,
         tokens:Tensor,  # (B, L) codes, `mask_token_id` where hidden
-        labels:Tensor,  # (B,) classes; `num_classes`: no class
+        condition,      # of B images; (B,) classes, where `num_classes` means no class
     )->Tensor:          # (B, L, V) logits
-        self.backbone.check_inputs(tokens, labels)
-        return self.head(self.hidden(tokens, labels))
+        self.backbone.check_inputs(tokens, condition)
+        return self.head(self.hidden(tokens, condition))
 
+    def check_condition(self, condition, batch:int): self.backbone.check_condition(condition, batch)
+    def null_condition(self, condition): return self.backbone.null_condition(condition)
     def head(self, hidden:Tensor)->Tensor: return self.backbone.head(hidden)
     def token_embedding(self)->Tensor: return self.backbone.token_embedding()
     def head_parameters(self)->list[nn.Parameter]: return self.backbone.head_parameters()

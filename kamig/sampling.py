@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .core import Registry, check_choice, gumbel, progress as progress_bar, uniform
+from .layers import cat_conditions
 from .loop import evaluating
 
 # %% ../nbs/41_sampling.ipynb #c4355c07
@@ -144,13 +145,13 @@ def least_trusted(
 def guided_logits(
     model:nn.Module,
     tokens:Tensor,        # (B, L), hidden positions hold model.mask_token_id
-    labels:Tensor,        # (B,)
+    condition,            # of B images: (B,) classes, or what the model reads instead
     scale:float,          # w; 0: no second pass
 )->Tensor:                # (B, L, V) float32
     "l_c + w (l_c - l_u), both passes in one batch"
-    if scale == 0: return model(tokens, labels).float()
-    nobody = torch.full_like(labels, model.num_classes)
-    conditional,unconditional = model(tokens.repeat(2, 1), torch.cat([labels, nobody])).float().chunk(2)
+    if scale == 0: return model(tokens, condition).float()
+    both = cat_conditions(condition, model.null_condition(condition))
+    conditional,unconditional = model(tokens.repeat(2, 1), both).float().chunk(2)
     return conditional + scale*(conditional - unconditional)
 
 # %% ../nbs/41_sampling.ipynb #d8371317
@@ -162,23 +163,23 @@ def make_plan(sampler:str, num_steps:int, total:int, **options)->DecodingPlan:
     return build(num_steps, total, **options)
 
 # %% ../nbs/41_sampling.ipynb #a089e3d3
-def _check(model, labels:Tensor, seeds:Tensor, known_tokens:Tensor|None):
+def _check(model, condition, seeds:Tensor, known_tokens:Tensor|None):
     "Refuse bad input before the first network call"
-    allowed = model.num_classes + bool(getattr(model, 'has_null_class', True))
-    if labels.dim() != 1 or not len(labels) or not 0 <= int(labels.min()) <= int(labels.max()) < allowed:
-        raise ValueError(f'labels must be (B,) classes between 0 and {allowed-1}, not {labels.tolist()[:8]}')
-    if seeds.shape != labels.shape: raise ValueError(f'one seed per label is needed: {len(labels)} labels, {len(seeds)} seeds')
+    batch = len(condition)
+    if not batch: raise ValueError('the condition of at least one image is needed')
+    model.check_condition(condition, batch)
+    if seeds.shape != (batch,): raise ValueError(f'one seed per image is needed: {batch} conditions, {len(seeds)} seeds')
     if known_tokens is None: return
-    if known_tokens.shape != (len(labels), model.seq_len): raise ValueError(f'known_tokens must be ({len(labels)}, {model.seq_len}), not {tuple(known_tokens.shape)}')
+    if known_tokens.shape != (batch, model.seq_len): raise ValueError(f'known_tokens must be ({batch}, {model.seq_len}), not {tuple(known_tokens.shape)}')
     given = known_tokens[known_tokens != model.mask_token_id]
     if len(given) and not 0 <= int(given.min()) <= int(given.max()) < model.codebook_size:
         raise ValueError(f'known_tokens must lie between 0 and {model.codebook_size-1}, or be mask_token_id {model.mask_token_id} where a token is wanted')
 
 # %% ../nbs/41_sampling.ipynb #783c0385
-def _step(model, tokens, labels, seeds, plan:DecodingPlan, t:int, total:Tensor)->tuple[Tensor,Tensor]:
+def _step(model, tokens, condition, seeds, plan:DecodingPlan, t:int, total:Tensor)->tuple[Tensor,Tensor]:
     "Step t: the complete proposal, and the tokens with the least trusted hidden again"
     hidden = tokens == model.mask_token_id
-    logits = guided_logits(model, tokens, labels, plan.guidance_scales[t])
+    logits = guided_logits(model, tokens, condition, plan.guidance_scales[t])
     drawn = draw_tokens(logits, plan.sampling_temperatures[t], uniform(seeds, t, 0, shape=tokens.shape[1:]))
     proposal = torch.where(hidden, drawn, tokens)
     confidence = logits.log_softmax(-1).gather(-1, proposal[...,None]).squeeze(-1)
@@ -190,8 +191,8 @@ def _step(model, tokens, labels, seeds, plan:DecodingPlan, t:int, total:Tensor)-
 
 # %% ../nbs/41_sampling.ipynb #42a2c2ab
 def sample(
-    model:nn.Module,                    # tokens (B, L), labels (B,) -> logits (B, L, V)
-    labels:Tensor,                      # (B,) classes; num_classes: no class
+    model:nn.Module,                    # tokens (B, L), conditions of B images -> logits (B, L, V)
+    labels,                             # (B,) classes, where num_classes means no class; or the condition that the model reads instead
     sampler:str='maskgit',              # a name in `SAMPLERS`
     num_steps:int=8,                    # network calls (two passes each where guidance acts)
     seeds:Tensor|None=None,             # (B,) sample i depends on seeds[i] alone; default 0, 1, 2, ...
@@ -203,15 +204,16 @@ def sample(
     "Generate token maps; every hidden position is filled, known tokens are untouched"
     if num_steps < 1: raise ValueError(f'num_steps must be at least 1, not {num_steps}')
     device = next(model.parameters()).device
-    labels = torch.as_tensor(labels, device=device)
-    seeds = torch.arange(len(labels), device=device) if seeds is None else torch.as_tensor(seeds, device=device)
-    _check(model, labels, seeds, known_tokens)
+    condition = torch.tensor(labels) if isinstance(labels, (list, tuple)) else labels
+    seeds = torch.arange(len(condition), device=device) if seeds is None else torch.as_tensor(seeds, device=device)
+    _check(model, condition, seeds, known_tokens)
+    condition = condition.to(device)
     plan = make_plan(sampler, num_steps, model.seq_len, **options)
-    if known_tokens is None: tokens = torch.full((len(labels), model.seq_len), model.mask_token_id, device=device)
+    if known_tokens is None: tokens = torch.full((len(condition), model.seq_len), model.mask_token_id, device=device)
     else: tokens = torch.as_tensor(known_tokens, device=device).long()
     total,path = (tokens == model.mask_token_id).sum(1),[]
     with evaluating(model):
         for t in progress_bar(range(len(plan)), desc='sampling') if progress else range(len(plan)):
-            proposal,tokens = _step(model, tokens, labels, seeds, plan, t, total)
+            proposal,tokens = _step(model, tokens, condition, seeds, plan, t, total)
             path.append(tokens)
     return (proposal, torch.stack([*path[:-1], proposal])) if return_trajectory else proposal

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .core import default_device, uniform
+from .layers import cat_conditions
 from .loop import Fit, FitConfig, batch_indices, fit
 from .masking import MASK_LAWS, mask_counts, masked_cross_entropy, random_mask
 from .tokens import TokenCache
@@ -24,28 +25,32 @@ class ObjectiveConfig:
     "What is hidden and how its prediction is scored"
     mask_law:str = 'cosine'         # a name in `MASK_LAWS`
     label_smoothing:float = 0.1     # of the cross-entropy
-    label_drop:float = 0.1          # share of samples trained without their class
+    label_drop:float = 0.1          # share of samples trained without their condition
+    visible_weight:float = 0.0      # of the loss at positions that are not hidden
 
     def __post_init__(self):
         MASK_LAWS[self.mask_law]
-        for name in ('label_smoothing', 'label_drop'):
+        for name in ('label_smoothing', 'label_drop', 'visible_weight'):
             if not 0 <= getattr(self, name) < 1: raise ValueError(f'{name} must lie in [0, 1), not {getattr(self, name)}')
 
 # %% ../nbs/42_training.ipynb #bdc48df1
 def draw_batches(
     data:TokenCache,
-    num_classes:int,           # index that stands for "no class"
+    model:nn.Module,           # knows the condition that says nothing
     objective:ObjectiveConfig, batch_size:int,
     seed:int=0, device=None,
-)->Callable[[int],tuple[Tensor,Tensor,Tensor]]:
-    "draw(step) -> tokens (B, L), labels (B,), mask (B, L) True where hidden"
+    condition_of:Callable|None=None,  # labels (B,), seeds (B,) -> conditions; None: the labels themselves
+)->Callable[[int],tuple]:
+    "draw(step) -> tokens (B, L), conditions of B images, mask (B, L) True where hidden"
     def draw(step):
         tokens,labels = data.batch(batch_indices(step, batch_size, len(data), seed))
         places = step*batch_size + torch.arange(batch_size)
         ratios = MASK_LAWS[objective.mask_law](uniform(places, seed, 0, shape=()))
         mask = random_mask(mask_counts(ratios, data.seq_len), places, data.seq_len, seed, 1)
         dropped = uniform(places, seed, 2, shape=()) < objective.label_drop
-        return tokens.to(device), labels.masked_fill(dropped, num_classes).to(device), mask.to(device)
+        condition = condition_of(labels, places) if condition_of else labels
+        if objective.label_drop: condition = cat_conditions(condition, model.null_condition(condition))[torch.arange(batch_size) + batch_size*dropped]
+        return tokens.to(device), condition.to(device), mask.to(device)
     return draw
 
 # %% ../nbs/42_training.ipynb #87721289
@@ -57,14 +62,15 @@ def train_generator(
     folder:str|Path|None=None,      # for checkpoint and log
     desc:str='generator',           # title of the progress bar
     tensorboard:bool=False,         # also write TensorBoard's event files into `folder`
+    condition_of:Callable|None=None,  # labels (B,), seeds (B,) -> conditions; None: the labels themselves
 )->Fit:
     "Pre-train or fine-tune on tokens, or go on with the checkpoint in `folder`; `ValueError` if model and tokens do not fit"
     for name in ('codebook_size', 'seq_len', 'num_classes'):
-        if getattr(model, name) != getattr(data, name): raise ValueError(f'{name}: the model has {getattr(model, name)}, the tokens in {data.folder} have {getattr(data, name)}')
+        if getattr(model, name) not in (None, getattr(data, name)): raise ValueError(f'{name}: the model has {getattr(model, name)}, the tokens in {data.folder} have {getattr(data, name)}')
     if objective.label_drop and not model.has_null_class: raise ValueError('label_drop needs a backbone with a null class; set it to 0 or build the backbone with one')
     def loss(batch):
-        tokens,labels,mask = batch
-        return masked_cross_entropy(model(tokens.masked_fill(mask, model.mask_token_id), labels), tokens, mask, objective.label_smoothing)
+        tokens,condition,mask = batch
+        return masked_cross_entropy(model(tokens.masked_fill(mask, model.mask_token_id), condition), tokens, mask, objective.label_smoothing, objective.visible_weight)
     model.to(default_device())
-    draw = draw_batches(data, model.num_classes, objective, fit_config.batch_size, seed, default_device())
+    draw = draw_batches(data, model, objective, fit_config.batch_size, seed, default_device(), condition_of)
     return fit(model, loss, draw, fit_config, seed, folder, desc, tensorboard=tensorboard)
