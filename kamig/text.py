@@ -6,7 +6,7 @@
 __all__ = ['TEMPLATES', 'MERGES', 'ACTIVATIONS', 'class_captions', 'CaptionTokenizer', 'WordTokenizer', 'BPETokenizer',
            'TextFeatures', 'TextTower', 'TextCondition', 'text_features', 'encode_captions', 'load_text_tower']
 
-# %% ../nbs/16_text.ipynb #55249f39
+# %% ../nbs/16_text.ipynb #ae5fe2bc
 import gzip, html, json, os, re, zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .core import check_choice, uniform
-from .files import expecting, fill, named_tensors, read_safetensors, read_torch
+from .files import expecting, fill, named_tensors, read_state_dict
 
 # %% ../nbs/16_text.ipynb #f7fcd77f
 TEMPLATES = dict(
@@ -292,13 +292,11 @@ def _tower_state(tensors:dict[str,Tensor])->dict[str,Tensor]:
     if 'projection' in state: state['projection'] = state['projection'].T
     return state
 
-# %% ../nbs/16_text.ipynb #dca40feb
+# %% ../nbs/16_text.ipynb #51446e20
 def _read_tower(path:str|Path)->dict[str,Tensor]:
     "A file or folder of weights; a TorchScript archive is refused"
-    path = Path(path)
-    if path.is_dir() or path.suffix == '.safetensors': return read_safetensors(path)
     if zipfile.is_zipfile(path) and any(n.endswith('/constants.pkl') for n in zipfile.ZipFile(path).namelist()): raise ValueError(f'{path} is a TorchScript archive, a program rather than data')
-    return read_torch(path)
+    return read_state_dict(path)
 
 def load_text_tower(
     weights,                     # a path, or a state dict
