@@ -228,6 +228,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                              'kamig.files.read_safetensors': ('files.html#read_safetensors', 'kamig/files.py'),
                              'kamig.files.read_state_dict': ('files.html#read_state_dict', 'kamig/files.py'),
                              'kamig.files.read_torch': ('files.html#read_torch', 'kamig/files.py')},
+            'kamig.foreign': {'kamig.foreign.injected': ('foreign.html#injected', 'kamig/foreign.py')},
             'kamig.fusion': { 'kamig.fusion.FusionConfig': ('fusion.html#fusionconfig', 'kamig/fusion.py'),
                               'kamig.fusion.FusionConfig.__post_init__': ('fusion.html#fusionconfig.__post_init__', 'kamig/fusion.py'),
                               'kamig.fusion.GraphFusion': ('fusion.html#graphfusion', 'kamig/fusion.py'),

@@ -79,7 +79,8 @@ def from_dict(
 
 def _coerce(cls, key, value, hint):
     "One value of `from_dict`: nested dataclasses are built, JSON's lists become tuples"
-    if is_dataclass(hint) and isinstance(value, dict): return from_dict(hint, value)
+    nested = next((h for h in (hint, *get_args(hint)) if is_dataclass(h)), None)
+    if nested and isinstance(value, dict): return from_dict(nested, value)
     if not _fits(value, hint): raise ValueError(f'{cls.__name__}.{key} must be {getattr(hint, "__name__", hint)}, not {value!r}')
     return tuple(value) if isinstance(value, list) else value
 

@@ -164,6 +164,7 @@ class Backbone(ClassConditional, _Parts):
     "A masked image generator: what all of them have in common"
     config:dict|None = None  # settings that build it again; noted by `create_model`
     is_grid:bool = True      # do the tokens form a grid? False for those of a 1-D tokenizer
+    reads_text:bool = False  # is the condition a text? Else it is a class
 
     def __init__(self, codebook_size:int, seq_len:int, num_classes:int|None, dim:int, depth:int,
         mask_token_id:int,          # stands for a hidden position; not a code

@@ -74,11 +74,11 @@ class JointBlock(nn.Module):
         x_mixed,text_mixed = mixed.split([x.shape[1], text.shape[1]], 2)
         return self.image.leave(x, x_mixed, later), None if self.text.last else self.text.leave(text, text_mixed, later_text)
 
-# %% ../../nbs/35_backbones.maskgen.ipynb #c5338192
+# %% ../../nbs/35_backbones.maskgen.ipynb #156cddae
 @BACKBONES.register('maskgen')
 class MaskGen(Backbone):
     "The text-to-image transformer of MaskGen-VQ (released code); the defaults are those of L"
-    is_grid = False
+    is_grid,reads_text = False,True
 
     def __init__(self,
         codebook_size:int,       # V
