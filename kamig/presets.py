@@ -4,18 +4,20 @@
 
 # %% auto #0
 __all__ = ['BACKBONE_PRESETS', 'DATA_PRESETS', 'SHRINK', 'SCALES', 'BackboneSize', 'GraphChoice', 'SamplerChoice',
-           'EvaluationConfig', 'Preset', 'Shrink', 'scaled', 'make_preset']
+           'EvaluationConfig', 'LineChoice', 'Preset', 'Shrink', 'scaled', 'usable_graphs', 'make_preset']
 
 # %% ../nbs/60_presets.ipynb #3fb498ca
+import inspect
 from collections import defaultdict
 from dataclasses import dataclass, field, fields, replace
 
 from .core import check_choice
 from .data import DATASETS
 from .fusion import FusionConfig
-from .graphs import GraphConfig
+from .graphs import GRAPHS, GraphConfig
 from .layers import BACKBONES
 from .loop import FitConfig
+from .titok import TiTokConfig
 from .tokenizers import VQConfig
 from .training import ObjectiveConfig
 
@@ -58,6 +60,14 @@ class EvaluationConfig:
     feature_fit:FitConfig                # training of the local feature network
     ratios:tuple = (.3, .5, .7, .9)      # mask ratios of the token metrics
 
+# %% ../nbs/60_presets.ipynb #line0001
+@dataclass(frozen=True)
+class LineChoice:
+    "A tokenizer that makes a line of codes, trained upon one that makes a grid, in two stages"
+    tokenizer:TiTokConfig
+    token_fit:FitConfig            # stage 1: the codes of the grid
+    pixel_fit:FitConfig            # stage 2: the pixels
+
 # %% ../nbs/60_presets.ipynb #6c63c99a
 @dataclass(frozen=True)
 class Preset:
@@ -67,6 +77,7 @@ class Preset:
     scale:str                      # 'smoke', 'small' or 'paper'
     tokenizer:VQConfig
     tokenizer_fit:FitConfig
+    line:LineChoice|None           # a line of codes upon the tokenizer's grid, for backbones that read one
     graphs:GraphChoice
     size:BackboneSize
     objective:ObjectiveConfig
@@ -91,36 +102,60 @@ _AUTONAT = dict(
     finetune  = FitConfig(1300, 1200, 1e-4, warmup_steps=300, betas=(0.99, 0.99), ema_decay=0.9999),                           # Table 6
     sampler   = SamplerChoice('autonat', 8))
 
-BACKBONE_PRESETS = defaultdict(lambda: _MASKGIT, maskgit=_MASKGIT, autonat=_AUTONAT)
+_TITOK = dict(                                                                                                                 # TiTok-B-64
+    size      = BackboneSize(dim=768, depth=24, num_heads=16),
+    objective = ObjectiveConfig('arccos', label_smoothing=0.1, label_drop=0.1, visible_weight=0.1),
+    pretrain  = FitConfig(500_000, 2048, 2e-4, warmup_steps=10_000, decay='cosine', betas=(0.9, 0.96), weight_decay=0.03, clip_norm=1.0, ema_decay=0.999),
+    finetune  = FitConfig(1200, 500, 2e-6, warmup_steps=100, betas=(0.9, 0.96), ema_decay=0.999),                              # Table 6
+    sampler   = SamplerChoice('titok', 8, dict(choice_temperature=11.0, guidance_scale=3.0, guidance_decay='linear')))
+
+_TITOK_UVIT = _TITOK | dict(                                                                                                   # TiTok-S-128
+    size      = BackboneSize(dim=1024, depth=21, num_heads=16),
+    finetune  = FitConfig(1200, 500, 2e-6, warmup_steps=100, betas=(0.9, 0.96), weight_decay=0.03, ema_decay=0.999),           # Table 6
+    sampler   = SamplerChoice('titok', 64, dict(choice_temperature=2.8, guidance_scale=6.9, guidance_decay='power-cosine')))
+
+_MASKGEN = _TITOK | dict(                                                                                                      # MaskGen-VQ-L, its first stage
+    size      = BackboneSize(dim=1024, depth=16, num_heads=16, dropout=0.0),
+    pretrain  = FitConfig(500_000, 4096, 4e-4, warmup_steps=10_000, decay='cosine', betas=(0.9, 0.96), weight_decay=0.03, clip_norm=1.0, ema_decay=0.999),
+    sampler   = SamplerChoice('maskgen', 16, dict(choice_temperature=2.0, guidance_scale=12.0, guidance_decay='cosine')))
+
+BACKBONE_PRESETS = defaultdict(lambda: _MASKGIT, {'maskgit': _MASKGIT, 'autonat': _AUTONAT, 'titok': _TITOK, 'titok-uvit': _TITOK_UVIT, 'maskgen': _MASKGEN})
 
 # %% ../nbs/60_presets.ipynb #c17b0079
 _FEATURES = FitConfig(4000, 128, 1e-3, warmup_steps=200, decay='cosine', weight_decay=0.05)
 
+_LINE = FitConfig(1_000_000, 256, 1e-4, warmup_steps=10_000, decay='cosine', betas=(0.9, 0.99), weight_decay=1e-4, clip_norm=1.0, ema_decay=0.999)    # TiTok's first stage
+_LINE_PIXELS = FitConfig(500_000, 256, 1e-4, warmup_steps=5000, decay='cosine', betas=(0.9, 0.999), weight_decay=1e-4, clip_norm=1.0, ema_decay=0.999) # and its second
+
 DATA_PRESETS = dict(
     digits   = dict(tokenizer=VQConfig(8, 2, codebook_size=32, code_dim=16, width=64), num_samples=1000, prune_ratio=0.25,
-                    tokenizer_fit=FitConfig(600, 128, 3e-3, warmup_steps=20, decay='cosine')),
+                    tokenizer_fit=FitConfig(600, 128, 3e-3, warmup_steps=20, decay='cosine'),
+                    line=TiTokConfig(8, 2, num_latents=16, codebook_size=64)),
     cifar10  = dict(tokenizer=VQConfig(32, 4, codebook_size=512, code_dim=32, width=128, num_blocks=2), num_samples=50_000, prune_ratio=0.05,
-                    tokenizer_fit=FitConfig(20_000, 128, 1e-3, warmup_steps=200, decay='cosine')),
+                    tokenizer_fit=FitConfig(20_000, 128, 1e-3, warmup_steps=200, decay='cosine'),
+                    line=TiTokConfig(32, 4, num_latents=64, codebook_size=512, code_dim=12, encoder_width=128, encoder_layers=4, decoder_width=128, decoder_layers=4)),
     imagenet = dict(tokenizer=VQConfig(256, 16, codebook_size=1024, code_dim=256, width=512, num_blocks=4), num_samples=50_000, prune_ratio=0.05,
-                    tokenizer_fit=FitConfig(500_000, 256, 3e-4, warmup_steps=5000, decay='cosine')))
+                    tokenizer_fit=FitConfig(500_000, 256, 3e-4, warmup_steps=5000, decay='cosine'),
+                    line=TiTokConfig(256, 16, num_latents=64, codebook_size=4096, code_dim=12, encoder_width=768, encoder_layers=12, encoder_heads=12, decoder_width=768, decoder_layers=12, decoder_heads=12)))
 
 # %% ../nbs/60_presets.ipynb #df1a8137
 @dataclass(frozen=True)
 class Shrink:
     "What one scale changes for one data set"
     dim:int; depth:int; num_heads:int       # of the transformer
-    tokenizer_steps:int; pretrain_steps:int; finetune_steps:int; feature_steps:int
+    tokenizer_steps:int; line_steps:int; pretrain_steps:int; finetune_steps:int; feature_steps:int   # of a line of codes: in each of its two stages
     batch_size:int; learning_rate:float     # of pre-training; the fine-tune uses half the rate
     num_samples:int
     choice_temperature:float; guidance_scale:float   # of MaskGIT's sampler: few tokens need less noise, small models more guidance
+    token_noise:float                       # choice temperature of TiTok's sampler, whose noise also reaches the tokens
 
-SHRINK = {  #                 dim depth heads  tokens  pretrain finetune features batch  rate  samples  choice guidance
-    ('digits',   'smoke'): Shrink( 32, 3, 2,      30,       30,      10,      30,   64, 3e-3,      60,    2.0, 1.0),
-    ('digits',   'small'): Shrink( 64, 3, 2,     600,     1500,     300,     400,  128, 3e-3,    1000,    2.0, 1.0),
-    ('cifar10',  'smoke'): Shrink( 32, 3, 2,      10,       10,       5,      10,   64, 2e-3,      60,    4.5, 2.0),
-    ('cifar10',  'small'): Shrink(128, 5, 2,    2000,     6000,     600,    4000,  256, 2e-3,    5000,    8.0, 3.0),
-    ('imagenet', 'smoke'): Shrink( 32, 3, 2,       5,        5,       5,       5,    8, 1e-3,      24,    4.5, 2.0),
-    ('imagenet', 'small'): Shrink(256, 9, 4,  20_000,   50_000,    1500,  10_000,  256, 1e-3,    5000,    4.5, 2.0),
+SHRINK = {  #                 dim depth heads  tokens   line  pretrain finetune features batch  rate  samples  choice guidance noise
+    ('digits',   'smoke'): Shrink( 32, 3, 2,      30,    20,       30,      10,      30,   64, 3e-3,      60,    2.0, 1.0, 1.0),
+    ('digits',   'small'): Shrink( 64, 3, 2,     600,  1000,     1500,     300,     400,  128, 3e-3,    1000,    2.0, 1.0, 1.0),
+    ('cifar10',  'smoke'): Shrink( 32, 3, 2,      10,     5,       10,       5,      10,   64, 2e-3,      60,    4.5, 2.0, 1.0),
+    ('cifar10',  'small'): Shrink(128, 5, 2,    2000,  8000,     6000,     600,    4000,  256, 2e-3,    5000,    8.0, 3.0, 1.0),
+    ('imagenet', 'smoke'): Shrink( 32, 3, 2,       5,     2,        5,       5,       5,    8, 1e-3,      24,    4.5, 2.0, 1.0),
+    ('imagenet', 'small'): Shrink(256, 9, 4,  20_000, 50_000,  50_000,    1500,  10_000,  256, 1e-3,    5000,    4.5, 2.0, 1.0),
 }
 SCALES = ('smoke', 'small', 'paper')
 
@@ -129,15 +164,25 @@ def _data_kind(dataset:str)->str:
     "Which line of the tables a data set uses: its own, or CIFAR-10's for a folder"
     return dataset if dataset in DATA_PRESETS else 'cifar10'
 
+def _small_sampler(sampler:SamplerChoice, s:Shrink)->SamplerChoice:
+    "AutoNAT's table stays; the others get less noise and another guidance"
+    if sampler.name == 'autonat': return sampler
+    noise = s.choice_temperature if sampler.name == 'maskgit' else s.token_noise
+    return SamplerChoice(sampler.name, min(sampler.num_steps, 8), dict(choice_temperature=noise, guidance_scale=s.guidance_scale, guidance_decay='linear'))
+
+def _small_line(line:LineChoice|None, s:Shrink)->LineChoice|None:
+    "Fewer steps at a larger rate"
+    if line is None: return None
+    def fewer(f): return replace(f, steps=s.line_steps, batch_size=min(s.batch_size, 128), learning_rate=1e-3, warmup_steps=s.line_steps//20, ema_decay=0.99)
+    return replace(line, token_fit=fewer(line.token_fit), pixel_fit=fewer(line.pixel_fit))
+
 def scaled(preset:Preset, scale:str)->Preset:
     "The same experiment at another scale; only a preset at scale 'paper' can be shrunk"
     check_choice('scale', scale, SCALES)
     if preset.scale != 'paper': raise ValueError(f'only a preset at scale "paper" can be shrunk, not one at "{preset.scale}"')
     if scale == 'paper': return preset
     s = SHRINK[_data_kind(preset.dataset), scale]
-    sampler = preset.sampler
-    if sampler.name == 'maskgit': sampler = replace(sampler, options=dict(choice_temperature=s.choice_temperature, guidance_scale=s.guidance_scale, guidance_decay='linear'))
-    return replace(preset, scale=scale, sampler=sampler,
+    return replace(preset, scale=scale, sampler=_small_sampler(preset.sampler, s), line=_small_line(preset.line, s),
         tokenizer_fit = replace(preset.tokenizer_fit, steps=s.tokenizer_steps, batch_size=min(s.batch_size, preset.tokenizer_fit.batch_size), learning_rate=max(1e-3, preset.tokenizer_fit.learning_rate), warmup_steps=20),
         size          = BackboneSize(s.dim, s.depth, s.num_heads, dropout=0.1 if s.pretrain_steps > 5000 else 0.05),
         pretrain      = FitConfig(s.pretrain_steps, s.batch_size, s.learning_rate, warmup_steps=s.pretrain_steps//20, decay='cosine', betas=(0.9, 0.99),
@@ -146,16 +191,25 @@ def scaled(preset:Preset, scale:str)->Preset:
         evaluation    = replace(preset.evaluation, num_samples=s.num_samples, feature_fit=replace(preset.evaluation.feature_fit, steps=s.feature_steps, batch_size=min(s.batch_size, 128), warmup_steps=20)))
 
 # %% ../nbs/60_presets.ipynb #078e19c9
+def usable_graphs(
+    backbone:str,   # a registered backbone
+)->tuple[str,...]:
+    "The graphs that a backbone can use: one that reads text knows no classes, by which the position graphs are indexed"
+    kinds = {n: inspect.signature(build).return_annotation.kind for n,build in GRAPHS.items()}
+    return tuple(n for n,kind in kinds.items() if kind == 'token' or not BACKBONES[backbone].reads_text)
+
 def make_preset(
     backbone:str='maskgit',       # a registered backbone
     dataset:str='digits',         # a registered data set, or the path of a folder
     scale:str='small',            # 'smoke', 'small' or 'paper'
-    graphs:tuple=GraphChoice.names,   # which knowledge graphs
+    graphs:tuple=(),              # which knowledge graphs; none named: all that the backbone can use
     fidelity:str='paper',         # 'paper' or 'released': whose definition, where they differ
 )->Preset:
     "The preset of a backbone on a data set; `KeyError` naming the choices"
     check_choice('backbone', backbone, BACKBONES.discover())
+    for n in graphs: check_choice(f'graph for {backbone}', n, usable_graphs(backbone))
     data = dict(DATA_PRESETS[_data_kind(dataset)])
     evaluation,prune_ratio = EvaluationConfig(data.pop('num_samples'), _FEATURES), data.pop('prune_ratio')
-    return scaled(Preset(dataset=dataset, backbone=backbone, scale='paper', graphs=GraphChoice(tuple(graphs), fidelity, prune_ratio),
-                         fusion=FusionConfig(fidelity=fidelity), evaluation=evaluation, **data, **BACKBONE_PRESETS[backbone]), scale)
+    line = LineChoice(data.pop('line'), _LINE, _LINE_PIXELS)
+    return scaled(Preset(dataset=dataset, backbone=backbone, scale='paper', graphs=GraphChoice(tuple(graphs) or usable_graphs(backbone), fidelity, prune_ratio, neighbourhood='grid' if BACKBONES[backbone].is_grid else 'folded'),
+                         line=None if BACKBONES[backbone].is_grid else line, fusion=FusionConfig(fidelity=fidelity), evaluation=evaluation, **data, **BACKBONE_PRESETS[backbone]), scale)

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files import expecting, fill, named_tensors, read_safetensors, read_torch
+from ..downloads import PublishedFile, publish
+from ..files import expecting, fill, named_tensors, read_state_dict
 from .vqgan import VQGANConfig
 from ..titok import TiTok, TiTokConfig
 from ..tokenizers import PUBLISHED_TOKENIZERS
@@ -80,16 +81,12 @@ def check_config(
     for key,value in told:
         if getattr(config, key) != value: raise ValueError(f'{path} says {key} = {value}, but the weights have {getattr(config, key)}')
 
-def _read(path:str|Path)->dict:
-    "A .bin, a .safetensors, or a folder with model.safetensors"
-    return read_safetensors(path) if Path(path).is_dir() or Path(path).suffix == '.safetensors' else read_torch(path)
-
 def read_titok(
     weights,      # path of the file or folder, or a state dict
     legacy:bool,  # TiTok rather than TA-TiTok
 )->TiTok:
     "A TiTok of any size in the published layout; `FileNotFoundError` or `ValueError` for anything else"
-    tensors = named_tensors(weights, _read, 'state_dict')
+    tensors = named_tensors(weights, read_state_dict, 'state_dict')
     if not legacy: tensors.pop('quantize.embed_prob', None)
     config = titok_sizes(tensors, legacy)
     if isinstance(weights, (str, os.PathLike)) and Path(weights).is_dir(): check_config(Path(weights), config)
@@ -97,33 +94,38 @@ def read_titok(
     return fill(tokenizer, tensors).eval()
 
 # %% ../../nbs/15_published.titok.ipynb #59fd8fa9
-def _released(weights, num_latents:int, legacy:bool, published:str)->TiTok:
+def _publish(name:str, file:str, repository:str, megabytes:int, what:str)->PublishedFile:
+    "Enter a file of the hub into the table of published files"
+    return publish('tokenizer', name, PublishedFile(file, f'https://huggingface.co/fun-research/{repository}', megabytes, 'torch', 'Apache-2.0', what=what))
+
+_L32 = _publish('titok-l32', 'tokenizer_titok_l32.bin', 'TiTok', 2564, '32 codes per image')
+_B64 = _publish('titok-b64', 'tokenizer_titok_b64.bin', 'TiTok', 819, '64 codes per image')
+_S128 = _publish('titok-s128', 'tokenizer_titok_s128.bin', 'TiTok', 335, '128 codes per image')
+_BL128 = _publish('tatitok-bl128', 'tatitok_bl128_vq.bin', 'TA-TiTok', 1564, "MaskGen's tokenizer: 128 codes per image, a decoder guided by the caption")
+
+def _released(weights, num_latents:int, legacy:bool, published:PublishedFile)->TiTok:
     "One of the published files, told from the others by the length of its sequence"
     with expecting(published):
         tokenizer = read_titok(weights, legacy)
         if tokenizer.seq_len != num_latents: raise ValueError(f'the weights make {tokenizer.seq_len} codes per image, not {num_latents}')
         return tokenizer
 
-def _titok(weights, num_latents:int, size:str, bytes:str)->TiTok:
-    "One of the three TiToks"
-    return _released(weights, num_latents, True, f'tokenizer_titok_{size}.bin ({bytes}, Apache License 2.0), published at huggingface.co/fun-research/TiTok, or the folder huggingface.co/yucornetto/tokenizer_titok_{size}_imagenet')
-
 @PUBLISHED_TOKENIZERS.register('titok-l32')
 def load_titok_l32(weights)->TiTok:
     "The large TiTok with 32 codes per image"
-    return _titok(weights, 32, 'l32', '2.56 GB')
+    return _released(weights, 32, True, _L32)
 
 @PUBLISHED_TOKENIZERS.register('titok-b64')
 def load_titok_b64(weights)->TiTok:
     "The middle TiTok with 64 codes per image"
-    return _titok(weights, 64, 'b64', '819 MB')
+    return _released(weights, 64, True, _B64)
 
 @PUBLISHED_TOKENIZERS.register('titok-s128')
 def load_titok_s128(weights)->TiTok:
     "The small TiTok with 128 codes per image"
-    return _titok(weights, 128, 's128', '335 MB')
+    return _released(weights, 128, True, _S128)
 
 @PUBLISHED_TOKENIZERS.register('tatitok-bl128')
 def load_tatitok_bl128(weights)->TiTok:
     "MaskGen's tokenizer: 128 codes per image, a decoder guided by the caption"
-    return _released(weights, 128, False, 'tatitok_bl128_vq.bin (1.56 GB, Apache License 2.0), published at huggingface.co/fun-research/TA-TiTok, or the folder huggingface.co/turkeyju/tokenizer_tatitok_bl128_vq')
+    return _released(weights, 128, False, _BL128)
