@@ -139,7 +139,7 @@ def precision_recall(
     found = prc_features_to_metric(fake, real, prc_neighborhood=k, save_cpu_ram=True, verbose=False)
     return found[KEY_METRIC_PRECISION], found[KEY_METRIC_RECALL]
 
-# %% ../nbs/50_metrics.ipynb #4c1df353
+# %% ../nbs/50_metrics.ipynb #932e9d1a
 def density_coverage(
     real,               # (N, D) features of real images, tensor or array
     fake,               # (M, D) features of generated images
@@ -147,12 +147,12 @@ def density_coverage(
 )->tuple[float,float]:  # density, coverage
     "Density and coverage (Naeem et al., 2020, Eqs. 3 and 4); `ValueError` for fewer than k+1 real images"
     if k < 1: raise ValueError(f'k must be at least 1, not {k}')
-    real,fake = _feature_sets(real, fake, least=1)
+    real,fake = (s.double() for s in _feature_sets(real, fake, least=1))
     _feature_sets(real, least=k+1)
     inside,covered = 0,0
     for part in real.split(1000):
-        own = torch.cdist(part, real, compute_mode='donot_use_mm_for_euclid_dist')
-        hits = torch.cdist(part, fake, compute_mode='donot_use_mm_for_euclid_dist') < own.kthvalue(k+1).values[:,None]
+        own = torch.cdist(part, real, compute_mode='use_mm_for_euclid_dist')      # in float64 the rounding of inner products is harmless
+        hits = torch.cdist(part, fake, compute_mode='use_mm_for_euclid_dist') < own.kthvalue(k+1).values[:,None]
         inside,covered = inside + hits.sum().item(), covered + hits.any(1).sum().item()
     return inside/(k*len(fake)), covered/len(real)
 
