@@ -557,6 +557,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'kamig.material._git': ('material.html#_git', 'kamig/material.py'),
                                 'kamig.material.cached_facts': ('material.html#cached_facts', 'kamig/material.py'),
                                 'kamig.material.cached_stage': ('material.html#cached_stage', 'kamig/material.py'),
+                                'kamig.material.code_pictures': ('material.html#code_pictures', 'kamig/material.py'),
                                 'kamig.material.describe_graphs': ('material.html#describe_graphs', 'kamig/material.py'),
                                 'kamig.material.describe_tokenizer': ('material.html#describe_tokenizer', 'kamig/material.py'),
                                 'kamig.material.provenance': ('material.html#provenance', 'kamig/material.py'),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_REFERENCE', 'provenance', 'Stage', 'cached_stage', 'cached_facts', 'Material', 'some_images',
-           'describe_tokenizer', 'describe_graphs']
+           'describe_tokenizer', 'describe_graphs', 'code_pictures']
 
 # %% ../nbs/61_material.ipynb #mat00003
 import json, os, platform, subprocess, time
@@ -29,7 +29,7 @@ from .metrics import psnr
 from .presets import Preset
 from .text import TEMPLATES, WordTokenizer, class_captions
 from .titok import train_titok
-from .tokenizers import code_usage, load_tokenizer, reconstruct, save_tokenizer, train_tokenizer
+from .tokenizers import code_images, code_patches, code_usage, load_tokenizer, reconstruct, save_tokenizer, train_tokenizer
 from .tokens import TokenCache, tokenize
 
 # %% ../nbs/61_material.ipynb #75b56935
@@ -221,3 +221,10 @@ def describe_graphs(material:Material)->dict:
         agreement = half_split_agreement(*material.counted, config, only=choice.names)
         return {n: dict(of_tokens(g) if g.kind == 'token' else of_positions(g), half_split_agreement=agreement[n]) for n,g in material.graphs}
     return cached_facts('graphs', [data.fingerprint, heldout.fingerprint, asdict(config), asdict(choice)], find)
+
+# %% ../nbs/61_material.ipynb #mat00030
+def code_pictures(material:Material)->Tensor:  # (V, 3, h, w) in [0, 1]
+    "What each code stands for: its patch; of a line of codes, the mean of 100 training images with this code in the middle of the line"
+    tokenizer = material.tokenizer.module
+    if tokenizer.grid[0] > 1: return code_patches(tokenizer)
+    return code_images(tokenizer, material.tokens('train').batch(torch.arange(100))[0], tokenizer.seq_len//2)
