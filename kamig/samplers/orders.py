@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['radical_inverse', 'halton_order', 'random_ranks', 'raster_ranks', 'halton_ranks', 'ordered_sampler',
-           'propose_among_top', 'halton_sampler', 'random_sampler', 'raster_sampler']
+           'propose_among_top', 'halton_sampler', 'random_sampler', 'raster_sampler', 'choose_probable_revealed',
+           'propose_everywhere', 'confidence_sampler']
 
 # %% ../../nbs/44_samplers.orders.ipynb #orders03
 import math
@@ -14,7 +15,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from ..plans import DecodingPlan, guidance_ramp, hidden_ratios
+from ..plans import SCHEDULES, DecodingPlan, guidance_ramp, hidden_ratios
 from ..sampling import SAMPLERS, Decoding, Proposal, Sampler, hidden_count, hide_least_trusted, needs, propose_tokens
 
 # %% ../../nbs/44_samplers.orders.ipynb #orders06
@@ -126,3 +127,29 @@ def random_sampler(num_steps:int, total:int, schedule:str='cosine', sampling_tem
 def raster_sampler(num_steps:int, total:int, schedule:str='linear', sampling_temperature:float=1.0, guidance_scale:float=0.0, guidance_decay:str='constant')->Sampler:
     "The order of reading, a few positions at a time; with as many steps as positions, an autoregressive model's"
     return ordered_sampler(_plain(num_steps, total, schedule, sampling_temperature, guidance_scale, guidance_decay), raster_ranks)
+
+# %% ../../nbs/44_samplers.orders.ipynb #orders22
+def choose_probable_revealed(state:Decoding, proposal:Proposal)->Tensor:
+    "MaskGIT's choice, counting the revealed positions"
+    return hide_least_trusted(state, proposal.log_probabilities(), count=hidden_count(state, revealed=True))
+
+def propose_everywhere(state:Decoding)->Proposal:
+    "New tokens at every position that was not given, visible or not"
+    return propose_tokens(state, among=~state.known)
+
+@SAMPLERS.register('confidence')
+def confidence_sampler(
+    num_steps:int, total:int,
+    schedule:str='arccos',
+    choice_temperature:float=4.5,       # falling linearly to 0 from the first step to the last
+    sharpness:float=1.0,                # the logits are multiplied by it
+    guidance_scale:float=0.0, guidance_decay:str='linear',
+    redraw:bool=False,                  # draw visible tokens anew at every step
+)->Sampler:
+    "MaskGIT's decoder as in valeoai's PyTorch version (Besnier and Chen, 2023)"
+    if sharpness <= 0: raise ValueError(f'sharpness must be positive, not {sharpness}')
+    rho = torch.linspace(0, 1, num_steps)
+    ratios = SCHEDULES[schedule](rho, total).clamp(0, 1)
+    plan = DecodingPlan(tuple(ratios.tolist()), tuple((choice_temperature*(1 - rho)).tolist()), (1.0,)*num_steps,
+                        tuple(guidance_ramp(guidance_scale, guidance_decay, num_steps).tolist()), (1/sharpness,)*num_steps)
+    return Sampler(plan, propose_everywhere if redraw else propose_tokens, choose_probable_revealed)
