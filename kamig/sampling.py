@@ -202,6 +202,7 @@ _AUTONAT_T8 = dict(
     guidance_scales=(.0001, .0001, .0001, .9151274967591447, 1.6160182878189675, 1.1945509026838659, 1.38322370140345, 1.22678520936251))
 
 @SAMPLERS.register('autonat')
+@needs('a null condition')
 def autonat_plan(
     num_steps:int, total:int,
     mask_ratios:tuple|None=None,             # (T-1,) share hidden after each step but the last
