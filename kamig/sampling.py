@@ -98,7 +98,7 @@ class Decoding:
         logits = guided_logits(self.model, self.tokens, self.condition, scale)
         return logits/_spread(temperature, logits) if isinstance(temperature, Tensor) or temperature != 1 else logits
 
-# %% ../nbs/41_sampling.ipynb #3f0c500b
+# %% ../nbs/41_sampling.ipynb #552cb091
 @dataclass(frozen=True)
 class Proposal:
     "A complete image, and the logits that it was drawn from"
@@ -116,11 +116,12 @@ class Proposal:
 def propose_tokens(
     state:Decoding,
     logits:Tensor|None=None,  # (B, L, V), where they do not come from `state.logits()`
+    among:Tensor|None=None,   # (B, L) bool, positions that get a new token; default: the hidden ones
 )->Proposal:
     "A token for every hidden position, drawn at the step's sampling temperature"
     if logits is None: logits = state.logits()
     drawn = draw_tokens(logits, state.numbers.sampling_temperature, state.uniform(0))
-    return Proposal(torch.where(state.hidden, drawn, state.tokens), logits)
+    return Proposal(torch.where(state.hidden if among is None else among, drawn, state.tokens), logits)
 
 # %% ../nbs/41_sampling.ipynb #ea503395
 def hidden_count(
@@ -201,6 +202,7 @@ _AUTONAT_T8 = dict(
     guidance_scales=(.0001, .0001, .0001, .9151274967591447, 1.6160182878189675, 1.1945509026838659, 1.38322370140345, 1.22678520936251))
 
 @SAMPLERS.register('autonat')
+@needs('a null condition')
 def autonat_plan(
     num_steps:int, total:int,
     mask_ratios:tuple|None=None,             # (T-1,) share hidden after each step but the last
