@@ -6,8 +6,8 @@
 __all__ = ['TEMPLATES', 'MERGES', 'ACTIVATIONS', 'class_captions', 'CaptionTokenizer', 'WordTokenizer', 'BPETokenizer',
            'TextFeatures', 'TextTower', 'TextCondition', 'text_features', 'encode_captions', 'load_text_tower']
 
-# %% ../nbs/16_text.ipynb #ae5fe2bc
-import gzip, html, json, os, re, zipfile
+# %% ../nbs/16_text.ipynb #640cd63b
+import gzip, html, json, re, zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
