@@ -20,9 +20,11 @@ from torch import Tensor, nn
 
 import kamig
 from .core import check_choice, data_dir, default_device, from_dict, generator, locked, repo_root, sha256_json, sha256_state, write_json
+from .counts import corpus_sample
 from .data import DATASETS, Images, load_images
 from .evaluation import balanced_labels, image_metrics, read_adm_reference, sample_images, to_uint8, token_metrics, write_adm_samples
 from .features import Extractor, Features, find_extractor, inception_weights, load_feature_net, save_feature_net, train_feature_net
+from .fusion import FusionConfig
 from .graphs import GRAPHS, GraphConfig, KnowledgeGraphs, build_graphs, half_split_agreement
 from .loop import Fit
 from .metrics import paired_difference, psnr
@@ -45,6 +47,9 @@ class Parameters:
     arm:str = 'ka'                 # backbone, head or ka: which generator is meant
     num_samples:int = 0            # generated images; 0: as the preset says
     out:str = ''                   # folder for results; empty: data/runs/<name>
+    samples:str = ''               # .npz or folder of images to score; empty: samples of the arm
+    reference:str = ''             # .npz, folder or statistics of real images; empty: the training images
+    extractor:str = ''             # inception, clip or dinov2; empty: Inception if its weights are at hand, else a local network
 
     def preset(self)->Preset:
         "The preset these parameters stand for; `KeyError` naming the choices"
@@ -169,9 +174,10 @@ class Material:
         data,g = self.tokens('train'),self.preset.graphs
         path = data_dir()/'cache'/f'graphs-{sha256_json([kamig.__version__, data.fingerprint, asdict(g)])[:16]}.safetensors'
         if not path.exists():
-            build_graphs(data.tokens, data.labels, data.codebook_size, data.num_classes, data.grid, g.fidelity, g.prune_ratio, g.top_k,
-                         neighbourhood=g.neighbourhood, only=g.names, provenance=dict(tokens=data.fingerprint, made_by=provenance())).save(path)
-        return KnowledgeGraphs.load(path)
+            build_graphs(*corpus_sample(data.tokens, data.labels, g.num_images, g.image_seed), data.codebook_size, data.num_classes, data.grid, g.fidelity, g.prune_ratio, g.top_k,
+                         neighbourhood=g.neighbourhood, only=g.names, provenance=dict(tokens=data.fingerprint, made_by=provenance()), **g.switches).save(path)
+        graphs = KnowledgeGraphs.load(path)
+        return graphs.with_codebook(self.tokenizer.module.codebook.cpu()) if self.preset.fusion.nodes == 'vq_codebook' else graphs
 
     @cached_property
     def extractor(self)->Extractor:
@@ -190,11 +196,14 @@ class Experiment(Material):
 
     @property
     def name(self)->str:
-        "Data set, backbone, scale and seed (and graphs, where not all three): names the run record"
+        "Data set, backbone, scale and seed (and graphs, where not all three; and switches, where set): names the run record"
         p = self.preset
         parts = [Path(p.dataset).name, p.backbone, p.scale]
         if len(p.graphs.names) < 3: parts.append('+'.join(p.graphs.names))
         if p.graphs.fidelity != 'paper': parts.append(p.graphs.fidelity)
+        usual = asdict(FusionConfig(fidelity=p.fusion.fidelity)) | dict(neighbourhood='grid', num_images=None)
+        switched = p.graphs.switches | {k: v for k,v in (asdict(p.fusion) | asdict(p.graphs)).items() if k in usual and v != usual[k]}
+        parts += [f'{k}={v}' for k,v in sorted(switched.items())]
         return '-'.join([*parts, f'seed{self.seed}'])
 
     def arm(self, name:str)->Stage:
@@ -312,8 +321,8 @@ def claims(paired:dict, arms:dict)->list[dict]:
 def describe_graphs(experiment:Experiment)->dict:
     "Per graph: its size, how much of it two halves of the images agree on, and for the incompatibility graph the share of held-out tokens that it forbids"
     data,heldout,g,facts = experiment.tokens('train'),experiment.tokens('heldout'),experiment.preset.graphs,{}
-    config = GraphConfig(data.codebook_size, data.num_classes, data.grid, g.fidelity, g.prune_ratio, g.top_k, g.neighbourhood)
-    agreement = half_split_agreement(data.tokens, data.labels, config, only=g.names)
+    config = GraphConfig(data.codebook_size, data.num_classes, data.grid, g.fidelity, g.prune_ratio, g.top_k, g.neighbourhood, **g.switches)
+    agreement = half_split_agreement(*corpus_sample(data.tokens, data.labels, g.num_images, g.image_seed), config, only=g.names)
     for name,graph in experiment.graphs:
         if graph.kind == 'token': facts[name] = dict(edges=graph.edge_index.shape[1])
         else:

@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['INCEPTION_FILE', 'FeatureNet', 'train_feature_net', 'local_name', 'save_feature_net', 'load_feature_net', 'Features',
-           'Extractor', 'register_extractor', 'inception_weights', 'inception_extractor', 'local_extractor',
-           'find_extractor']
+           'Extractor', 'feature_parts', 'cached_features', 'register_extractor', 'find_weights', 'inception_weights',
+           'InceptionFeatures', 'inception_extractor', 'local_extractor', 'find_extractor']
 
 # %% ../nbs/51_features.ipynb #051acc56
 import copy, io, os, pickle
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .core import data_dir, default_device, load_tensors, mix_seed, progress, save_tensors, sha256_state
+from .core import data_dir, default_device, load_tensors, locked, mix_seed, progress, save_tensors, sha256_json, sha256_state
 from .data import Images
 from .loop import FitConfig, batch_indices, fit
 
@@ -96,20 +98,26 @@ def load_feature_net(path:str|Path)->FeatureNet:
 class Features:
     "What a network sees in N images, in their order"
     pool:Tensor         # (N, D) float32 on the CPU: for distances, precision and recall
-    logits:Tensor       # (N, C) float32 on the CPU: for the Inception Score
+    logits:Tensor|None  # (N, C) float32 on the CPU: for the Inception Score; None: the network is no classifier
     extractor:str       # name of the network
     distance_name:str   # what a Fréchet distance of these features is called
+    spatial:Tensor|None = None  # (N, S) float32 on the CPU: features with their places kept, for sFID
 
     def __len__(self): return len(self.pool)
 
 class Extractor:
     "A feature network under its name: images -> `Features`"
     def __init__(self,
-        network:nn.Module,   # uint8 (B, 3, H, W) -> features (B, D), logits (B, C)
+        network:nn.Module,   # uint8 (B, 3, H, W) -> features (B, D), or a tuple of these with logits (B, C), then spatial features (B, S)
         name:str,            # 'inception-v3-compat' or 'local-xxxxxxxx'
         distance_name:str,   # 'FID' or 'local Frechet distance'
     ):
         self.network,self.name,self.distance_name = network.to(default_device()).eval(),name,distance_name
+
+    @cached_property
+    def fingerprint(self)->str:
+        "SHA-256 of the weights"
+        return sha256_state(self.network.state_dict())
 
     @torch.no_grad()
     def __call__(self,
@@ -121,8 +129,54 @@ class Extractor:
         if not len(images): raise ValueError('there are no images to look at')
         batches = torch.arange(len(images)).split(batch_size)
         if desc: batches = progress(batches, desc=desc)
-        seen = [[t.float().cpu() for t in self.network(_pick(images, at).to(default_device()))] for at in batches]
-        return Features(*map(torch.cat, zip(*seen)), self.name, self.distance_name)
+        return self._named([self._look(_pick(images, at)) for at in batches])
+
+    def _look(self, images:Tensor)->tuple[Tensor,...]:
+        "What the network says about one batch, on the CPU"
+        seen = self.network(images.to(default_device()))
+        return tuple(t.float().cpu() for t in (seen if isinstance(seen, tuple) else (seen,)))
+
+    def _named(self, seen:list[tuple[Tensor,...]])->Features:
+        "The pieces together, under the network's name"
+        pool,*more = map(torch.cat, zip(*seen))
+        logits,spatial = (*more, None, None)[:2]
+        return Features(pool, logits, self.name, self.distance_name, spatial)
+
+# %% ../nbs/51_features.ipynb #cb2ef1a6
+_PART = 512  # images per file
+
+@torch.no_grad()
+def _look_at(extractor:Extractor, images:Images, at:Tensor, batch_size:int)->dict[str,Tensor]:
+    "What the network says about the images at some places: '0' features, '1' logits, '2' spatial features"
+    seen = [extractor._look(_pick(images, part)) for part in at.split(batch_size)]
+    return {str(i): torch.cat(v) for i,v in enumerate(zip(*seen))}
+
+def feature_parts(
+    extractor:Extractor,
+    images:Images,               # read batch by batch; recognised by their `fingerprint`
+    folder:str|Path|None=None,   # default: features/ of `data_dir()`
+    batch_size:int=128,          # changes the speed only
+    desc:str='features',         # title of the progress bar
+)->Iterator[Features]:           # of up to 512 images each, in order
+    "Features part by part, read where they have been computed before; `ValueError` for no images or a damaged file"
+    if not len(images): raise ValueError('there are no images to look at')
+    key = sha256_json([images.fingerprint, extractor.name, extractor.fingerprint, _PART])
+    place = Path(folder or data_dir()/'features')/f'{extractor.name}-{key[:16]}'
+    with locked(place):
+        for at in progress(torch.arange(len(images)).split(_PART), desc=desc):
+            path = place/f'{int(at[0]):08d}.safetensors'
+            if not path.exists(): save_tensors(path, _look_at(extractor, images, at, batch_size), 'features', key=key)
+            kept,_ = load_tensors(path, 'features')
+            yield extractor._named([tuple(kept[str(i)] for i in range(len(kept)))])
+
+def cached_features(
+    extractor:Extractor, images:Images, folder:str|Path|None=None, batch_size:int=128, desc:str='features',  # as for `feature_parts`
+)->Features:
+    "The features of all `images`, from disk as far as they are there"
+    parts = list(feature_parts(extractor, images, folder, batch_size, desc))
+    joined = (torch.cat(seen) if seen[0] is not None else None for seen in zip(*((p.pool, p.logits, p.spatial) for p in parts)))
+    pool,logits,spatial = joined
+    return Features(pool, logits, extractor.name, extractor.distance_name, spatial)
 
 # %% ../nbs/51_features.ipynb #b41c297b
 def _fidelity_class(net:FeatureNet)->type:
@@ -156,14 +210,36 @@ def register_extractor(net:FeatureNet)->str:  # its name
 # %% ../nbs/51_features.ipynb #dd25f691
 INCEPTION_FILE = 'weights-inception-2015-12-05-6726825d.pth'  # torch-fidelity's name for it
 
+def find_weights(
+    variable:str,  # environment variable that may name the file
+    *names:str,    # patterns of the file's usual names, relative to the folders it may lie in
+)->Path|None:      # None if nowhere
+    "Published weights: the file that `variable` names, else one in weights/ of `data_dir()`, else in torch's hub cache or in ~/.cache"
+    if os.environ.get(variable):
+        path = Path(os.environ[variable])
+        if not path.is_file(): raise FileNotFoundError(f'{variable} names {path}, which is no file')
+        return path
+    folders = (data_dir()/'weights', Path(torch.hub.get_dir())/'checkpoints', Path.home()/'.cache')
+    return next((p for d in folders for n in names for p in sorted(d.glob(n)) if p.is_file()), None)
+
 def inception_weights()->Path|None:
     "The Inception weights: `$KAMIG_INCEPTION`, else in weights/ of `data_dir()`, else in torch's hub cache; None if nowhere"
-    if os.environ.get('KAMIG_INCEPTION'):
-        path = Path(os.environ['KAMIG_INCEPTION'])
-        if not path.is_file(): raise FileNotFoundError(f'KAMIG_INCEPTION names {path}, which is no file')
-        return path
-    places = (data_dir()/'weights', Path(torch.hub.get_dir())/'checkpoints')
-    return next((d/INCEPTION_FILE for d in places if (d/INCEPTION_FILE).is_file()), None)
+    return find_weights('KAMIG_INCEPTION', INCEPTION_FILE)
+
+class InceptionFeatures(nn.Module):
+    "Inception with a third output: bytes -> features (B, 2048), logits (B, 1008), spatial features (B, 2023)"
+    def __init__(self,
+        inception:nn.Module,  # torch-fidelity's, with the layers '2048' and 'logits_unbiased'
+    ):
+        super().__init__()
+        self.inception,self._seen = inception,None
+        inception.Mixed_6d.branch1x1.register_forward_hook(self._keep)
+
+    def _keep(self, module, inputs, output): self._seen = output[:,:7].permute(0, 2, 3, 1).flatten(1)
+
+    def forward(self, images:Tensor)->tuple[Tensor,Tensor,Tensor]:
+        "Features, logits and spatial features of uint8 images (B, 3, H, W)"
+        return *self.inception(images), self._seen
 
 def inception_extractor(weights:str|Path)->Extractor:
     "torch-fidelity's Inception with these weights; `ValueError` for a file that holds something else"
@@ -175,7 +251,7 @@ def inception_extractor(weights:str|Path)->Extractor:
         network = FeatureExtractorInceptionV3('inception-v3-compat', ['2048', 'logits_unbiased'], feature_extractor_weights_path=checked)
     except (pickle.UnpicklingError, EOFError, RuntimeError, TypeError, ValueError) as e:
         raise ValueError(f'{weights} does not hold the Inception weights of torch-fidelity: {e}') from e
-    return Extractor(network, 'inception-v3-compat', 'FID')
+    return Extractor(InceptionFeatures(network), 'inception-v3-compat', 'FID')
 
 # %% ../nbs/51_features.ipynb #73fd070d
 def local_extractor(net:FeatureNet)->Extractor:

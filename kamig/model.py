@@ -70,7 +70,7 @@ SMALL = dict(dim=128, depth=5, num_heads=2)  # the size of a model when nothing 
 def create_model(
     backbone:str,                        # a registered name: 'maskgit', 'autonat', ...
     graphs:KnowledgeGraphs|None=None,    # with graphs, the knowledge-augmented model
-    **config,                            # codebook_size, seq_len, num_classes, dim, depth, num_heads, dropout, ...; alpha, fidelity, num_gcn_layers
+    **config,                            # codebook_size, seq_len, num_classes, dim, depth, num_heads, dropout, ...; fields of `FusionConfig`: alpha, fidelity, ...
 )->Backbone|KAMIG:
     "A model with random weights; `KeyError` for unknown names, `ValueError` for sizes that are missing or contradict the graphs"
     parameters = inspect.signature(BACKBONES[backbone]).parameters
@@ -117,8 +117,9 @@ def load_weights(
     return model
 
 def _graph_hashes(graphs:KnowledgeGraphs|None)->dict[str,str]:
-    "Graph name -> SHA-256 of its content; empty without graphs"
-    return {n: sha256_json([g.facts(), sha256_state(g.tensors())]) for n,g in graphs or ()}
+    "Graph name -> SHA-256 of its content, also of a codebook that comes with the graphs; empty without graphs"
+    codebook = {} if graphs is None or graphs.codebook is None else dict(codebook=sha256_state(dict(codebook=graphs.codebook)))
+    return {n: sha256_json([g.facts(), sha256_state(g.tensors())]) for n,g in graphs or ()} | codebook
 
 # %% ../nbs/40_model.ipynb #3f4a7134
 def save_model(

@@ -8,11 +8,12 @@ __all__ = ['BACKBONE_PRESETS', 'DATA_PRESETS', 'SHRINK', 'SCALES', 'BackboneSize
 
 # %% ../nbs/60_presets.ipynb #3fb498ca
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from .core import check_choice
 from .data import DATASETS
 from .fusion import FusionConfig
+from .graphs import GraphConfig
 from .layers import BACKBONES
 from .loop import FitConfig
 from .tokenizers import VQConfig
@@ -34,9 +35,14 @@ class GraphChoice:
     fidelity:str = 'paper'         # 'paper' or 'released', where the two differ
     prune_ratio:float = 0.05       # share of each code's neighbours that is kept
     top_k:int = 2                  # similar codes per code
-    neighbourhood:str = 'grid'     # 'grid', 'sequence' or 'all'
+    neighbourhood:str = 'grid'     # 'grid', 'folded', 'sequence' or 'all'
+    num_images:int|None = None     # images that are counted, drawn at random; None: all
+    image_seed:int = 0             # of that draw
+    switches:dict = field(default_factory=dict)   # more fields of `GraphConfig`: symmetrise, flow, distribution, ...
 
-    def __post_init__(self): check_choice('fidelity', self.fidelity, ('paper', 'released'))
+    def __post_init__(self):
+        check_choice('fidelity', self.fidelity, ('paper', 'released'))
+        for k in self.switches: check_choice('switch of the graphs', k, {f.name for f in fields(GraphConfig)} - {'codebook_size', 'num_classes', 'grid'} - set(GraphChoice.__annotations__))
 
 @dataclass(frozen=True)
 class SamplerChoice:
