@@ -95,18 +95,34 @@ def _listed(names)->str:
     first,*more = sorted(names)
     return repr(first) + (f' and {len(more)} more' if more else '')
 
+def _check_fit(own:dict[str,Tensor], tensors:dict[str,Tensor], source:str, called:Mapping):
+    "`ValueError` unless there is one tensor of the right shape for each of our names, and the same for two names of one tensor"
+    if foreign := tensors.keys() - own.keys(): raise ValueError(f'{source} hold {_listed(called.get(k, k) for k in foreign)}, for which there is no place')
+    if missing := own.keys() - tensors.keys(): raise ValueError(f'{source} lack {_listed(called.get(k, k) for k in missing)}')
+    first = {}
+    for k,v in own.items():
+        name = f'{called[k]!r} (here {k!r})' if called.get(k, k) != k else repr(k)
+        if tensors[k].shape != v.shape: raise ValueError(f'in {source} {name} must have the shape {tuple(v.shape)}, not {tuple(tensors[k].shape)}')
+        twin = first.setdefault(id(v), k)
+        if twin != k and not tensors[twin].equal(tensors[k]): raise ValueError(f'{source} differ in {twin!r} and {k!r}, which are one tensor here')
+
+def _fresh(old:Tensor, value:Tensor)->Tensor:
+    "A copy of `value` on the CPU, parameter or not, of the number type of `old`"
+    value = value.detach().to('cpu', old.dtype, copy=True, memory_format=torch.contiguous_format)
+    return nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value
+
 def fill(
-    module:nn.Module,         # made on the meta device
-    tensors:dict[str,Tensor], # its whole state dict
-)->nn.Module:                 # `module`, on the CPU
+    module:nn.Module,          # changed in place; what is on the meta device comes to the CPU
+    tensors:dict[str,Tensor],  # its whole state dict
+    source:str='the weights',  # what holds them, for messages
+    called:Mapping={},         # our name -> name in the file, where they differ
+)->nn.Module:                  # `module`
     "Load a complete state dict; `ValueError` for a missing or foreign name or another shape"
-    wanted = {k: tuple(v.shape) for k,v in module.state_dict().items()}
-    if foreign := tensors.keys() - wanted.keys(): raise ValueError(f'the weights hold {_listed(foreign)}, for which there is no place')
-    if missing := wanted.keys() - tensors.keys(): raise ValueError(f'the weights lack {_listed(missing)}')
-    for k,v in tensors.items():
-        if tuple(v.shape) != wanted[k]: raise ValueError(f'{k!r} must have the shape {wanted[k]}, not {tuple(v.shape)}')
-    copy = dict(device='cpu', dtype=torch.float32, copy=True, memory_format=torch.contiguous_format)
-    module.load_state_dict({k: v.detach().to(**copy) for k,v in tensors.items()}, assign=True)
+    own = module.state_dict(keep_vars=True)
+    _check_fit(own, tensors, source, called)
+    empty = any(v.is_meta for v in own.values())
+    made = {id(old): _fresh(old, tensors[k]) for k,old in own.items()} if empty else {}      # one for each tensor, however many names it has
+    module.load_state_dict({k: made.get(id(old), tensors[k]) for k,old in own.items()}, assign=empty)
     return module
 
 @contextmanager

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .core import Registry, default_device, from_dict, generator, load_tensors, save_tensors, sha256_state
 from .data import Images
+from .downloads import local_path
 from .loop import Fit, FitConfig, batch_indices, fit
 
 # %% ../nbs/11_tokenizers.ipynb #96265a40
@@ -233,7 +234,7 @@ PUBLISHED_TOKENIZERS = Registry('released tokenizer', 'kamig.published')   # nam
 
 def load_released_tokenizer(
     name:str,  # 'maskgit-vqgan', 'maskgit-vqgan-jax', 'mage-vqgan', ...
-    weights,   # path of the published file, or the state dict / parameter tree in it
+    weights,   # path or link of the published file, its address on the hub (hf://owner/name/file), or the state dict / parameter tree in it
 )->Tokenizer:
     "A published tokenizer; `KeyError` for an unknown name, `FileNotFoundError` or `ValueError` for anything but its weights"
-    return PUBLISHED_TOKENIZERS[name](weights).eval().requires_grad_(False)
+    return PUBLISHED_TOKENIZERS[name](local_path(weights, 'tokenizer', name)).eval().requires_grad_(False)

@@ -90,11 +90,26 @@ def test_maskgit_from_a_file_of_flax():
     again = load_released('maskgit-jax', tree(state), num_classes=3).state_dict()
     assert all(v.equal(again[k]) for k,v in model.state_dict().items())
 
-@pytest.mark.parametrize('name', ['autonat', 'autonat-ka', 'maskgit-jax'])
-def test_every_tensor_counts(name):
-    "Without any one of its tensors, or with one of another shape, a file is refused"
+@pytest.mark.parametrize('name', ['maskgit-torch', 'maskgit-openmuse'])
+def test_conversions_of_maskgit(name, tmp_path):
+    "The public code of a conversion, with the gelu of the original and with its own"
     known,state = fixture(name)
-    graphs,more = (small_graphs(known), dict(num_heads=4)) if name == 'autonat-ka' else (None, dict(codebook_size=24) if name == 'maskgit-jax' else dict(num_heads=4))
+    if name == 'maskgit-openmuse': state['mlm_layer.to_logits.weight'] = state['embed.word_embeddings.weight']   # as its converter does
+    torch.save(dict(state_dict=state), tmp_path/'weights.ckpt')
+    model = load_released(name, tmp_path/'weights.ckpt', num_heads=4, codebook_size=24)
+    assert (model.codebook_size, model.mask_token_id, model.seq_len, model.num_classes, model.dim, model.depth) == (24, 29, 16, 5, 32, 3)
+    assert difference(model, known) < TOLERANCE
+    assert TOLERANCE < difference(model, known | dict(logits=known['as_published'])) < 5e-3
+    assert difference(load_released(name, state, num_heads=8, num_classes=5), known) > .1
+    check_every_tensor_counts(name, state, num_heads=4, codebook_size=24)
+
+def check_every_tensor_counts(name, state, graphs=None, **more):
+    "Without any one of its tensors, or with one of another shape, a file is refused"
     for key,value in state.items():
         for wrong in ({k: v for k,v in state.items() if k != key}, state | {key: value[None]}, state | {f'{key}_': value}, state | {key: torch.cat([value, value], -1)}):
             with pytest.raises(ValueError, match='cannot be read as|another shape|graphs were built for'): load_released(name, wrong, graphs, **more)
+
+@pytest.mark.parametrize('name', ['autonat', 'autonat-ka', 'maskgit-jax'])
+def test_every_tensor_counts(name):
+    known,state = fixture(name)
+    check_every_tensor_counts(name, state, small_graphs(known) if name == 'autonat-ka' else None, **(dict(codebook_size=24) if name == 'maskgit-jax' else dict(num_heads=4)))

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..downloads import PublishedFile, publish
 from ..files import expecting, fill, named_tensors, read_flax, read_torch
 from ..tokenizers import PUBLISHED_TOKENIZERS, Tokenizer, nearest_code
 
@@ -151,19 +152,22 @@ def _sizes(tensors:dict[str,Tensor])->VQGANConfig:
     if not (channels and num_blocks and codebook.dim() == 2): raise ValueError('the weights are not laid out as in this file')
     return VQGANConfig(channels, num_blocks, *codebook.shape)
 
-def _vqgan(tensors:dict[str,Tensor])->VQGAN:
-    "The tokenizer with these weights, in the names of this notebook"
+def _vqgan(tensors:dict[str,Tensor], called:dict[str,str]={})->VQGAN:
+    "The tokenizer with these weights, in the names of this notebook; `called` tells those of the file"
     config = _sizes(tensors)
     with torch.device('meta'): tokenizer = VQGAN(config)
-    return fill(tokenizer, tensors)
+    return fill(tokenizer, tensors, called=called)
 
 # %% ../../nbs/13_published.vqgan.ipynb #a394f0ad
+_PORT = publish('tokenizer', 'maskgit-vqgan', PublishedFile('maskgit-vqgan-imagenet-f16-256.bin', 'https://huggingface.co/fun-research/TiTok', 218, 'torch', 'Apache-2.0', what="MaskGIT's tokenizer, converted"))
+
 @PUBLISHED_TOKENIZERS.register('maskgit-vqgan')
 def load_maskgit_vqgan(weights)->VQGAN:
     "MaskGIT's tokenizer, as converted to PyTorch"
-    with expecting('maskgit-vqgan-imagenet-f16-256.bin, published at huggingface.co/fun-research/TiTok'):
+    with expecting(_PORT):
         return _vqgan(named_tensors(weights, read_torch, 'state_dict'))
 
+_MAGE = publish('tokenizer', 'mage-vqgan', PublishedFile('vqgan_jax_strongaug.ckpt', 'https://drive.google.com/file/d/13S_unB87n6KKuuMdyMnyExW0G1kplTbP', 218, 'torch', 'MIT', what='the tokenizer of AutoNAT and AutoNAT-KA'))
 _MAGE_NAMES = {'.mid.block_1.': '.mid.0.', '.mid.block_2.': '.mid.1.', '.upsample.conv.': '.upsample_conv.'}
 
 def _from_mage(name:str)->str:
@@ -176,8 +180,10 @@ def _from_mage(name:str)->str:
 @PUBLISHED_TOKENIZERS.register('mage-vqgan')
 def load_mage_vqgan(weights)->VQGAN:
     "MAGE's training of the same network: the tokenizer of AutoNAT and of KA-MIG's released code"
-    with expecting('vqgan_jax_strongaug.ckpt, published at drive.google.com/file/d/13S_unB87n6KKuuMdyMnyExW0G1kplTbP'):
-        return _vqgan({_from_mage(k): v for k,v in named_tensors(weights, read_torch, 'state_dict').items()})
+    with expecting(_MAGE):
+        tensors = named_tensors(weights, read_torch, 'state_dict')
+        called = {_from_mage(k): k for k in tensors}
+        return _vqgan({ours: tensors[theirs] for ours,theirs in called.items()}, called)
 
 # %% ../../nbs/13_published.vqgan.ipynb #e9e77312
 _FLAX_BLOCK = {'GroupNorm_0': 'norm1', 'Conv_0': 'conv1', 'GroupNorm_1': 'norm2', 'Conv_1': 'conv2', 'Conv_2': 'nin_shortcut'}
@@ -195,19 +201,22 @@ def _flax_names(levels:int, num_blocks:int)->dict[str,str]:
         names |= {f'{side}/ResBlock_{i}/{theirs}': f'{side}.{block}.{ours}' for i,block in enumerate(blocks[side]) for theirs,ours in _FLAX_BLOCK.items()}
     return names
 
-def _from_flax(tensors:dict[str,Tensor])->dict[str,Tensor]:
-    "Flax's names and kernels as PyTorch's; `ValueError` for a name that the network does not have"
+def _from_flax(tensors:dict[str,Tensor])->tuple[dict[str,Tensor],dict[str,str]]:
+    "Flax's kernels as PyTorch's under our names, and what these are called there; `ValueError` for a name that the network does not have"
     levels = sum(k.startswith('decoder/Conv_') and k.endswith('/kernel') for k in tensors) - 1
     num_blocks = sum(k.startswith('encoder/ResBlock_') and k.endswith('/Conv_0/kernel') for k in tensors)//max(levels+1, 1)
-    names,renamed = _flax_names(levels, num_blocks),{}
+    names,renamed,called = _flax_names(levels, num_blocks),{},{}
     for key,value in tensors.items():
         module,_,leaf = key.rpartition('/')
         if module not in names or leaf not in _FLAX_LEAF: raise ValueError(f'the weights hold {key!r}, for which there is no place')
-        renamed[f'{names[module]}.{_FLAX_LEAF[leaf]}'] = value.permute(3, 2, 0, 1) if leaf == 'kernel' and value.dim() == 4 else value
-    return renamed
+        called[ours := f'{names[module]}.{_FLAX_LEAF[leaf]}'] = key
+        renamed[ours] = value.permute(3, 2, 0, 1) if leaf == 'kernel' and value.dim() == 4 else value
+    return renamed,called
+
+_JAX = publish('tokenizer', 'maskgit-vqgan-jax', PublishedFile('tokenizer_imagenet256_checkpoint', 'https://storage.googleapis.com/maskgit-public/checkpoints/tokenizer_imagenet256_checkpoint', 218, 'flax', 'Apache-2.0', what="MaskGIT's tokenizer"))
 
 @PUBLISHED_TOKENIZERS.register('maskgit-vqgan-jax')
 def load_maskgit_vqgan_jax(weights)->VQGAN:
     "MaskGIT's tokenizer as its authors published it"
-    with expecting('tokenizer_imagenet256_checkpoint, published at storage.googleapis.com/maskgit-public/checkpoints'):
-        return _vqgan(_from_flax(named_tensors(weights, read_flax, 'params')))
+    with expecting(_JAX):
+        return _vqgan(*_from_flax(named_tensors(weights, read_flax, 'params')))
