@@ -71,6 +71,15 @@ def read_flax(path:str|Path)->dict:
     if not isinstance(tree, dict): raise ValueError(f'{path} holds a {type(tree).__name__}, no dictionary of arrays')
     return tree
 
+# %% ../nbs/05_files.ipynb #42362d53
+def read_safetensors(path:str|Path)->dict[str,Tensor]:
+    "The tensors of a safetensors file, or of model.safetensors in a folder, on the CPU; `ValueError` for a damaged file"
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    path = Path(path)/'model.safetensors' if Path(path).is_dir() else Path(path)
+    try: return load_file(_existing(path))
+    except SafetensorError as e: raise ValueError(f'{path} is damaged or no safetensors file: {e}') from e
+
 # %% ../nbs/05_files.ipynb #24d52d4d
 def _flat(tree:Mapping, prefix:str='')->dict:
     "Nested dictionaries as one, names joined by /"

@@ -106,7 +106,8 @@ def _converted(published:Published, given:dict, words:str, positions:str, depth:
     told = dict(backbone='maskgit', codebook_size=codes, seq_len=length-1, num_classes=rows-1-codes, dim=dim, depth=depth, null_class=False)
     return Layout(told, [*rules, Rule(r'positions\.weight', lambda: positions)], dict(num_heads=16))
 
-@released('maskgit-torch', PublishedFile('maskgit_imagenet256.ckpt', 'https://github.com/hmorimitsu/maskgit-torch/releases/tag/weights', 690, 'torch', 'Apache-2.0'))
+@released('maskgit-torch', PublishedFile('maskgit_imagenet256.ckpt', 'https://github.com/hmorimitsu/maskgit-torch/releases/tag/weights', 690, 'torch', 'Apache-2.0',
+                                         link='https://github.com/hmorimitsu/maskgit-torch/releases/download/weights/maskgit_imagenet256.ckpt'))
 def maskgit_torch_layout(published:Published, given:dict)->Layout:
     "MaskGIT: the state dict of hmorimitsu/maskgit-torch"
     norms,linears = {'1': 'AttentionLN', '2': 'MlpLN'},{'1': 'MLP.0', '2': 'MLP.2'}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..downloads import PublishedFile, publish
 from ..files import expecting, fill, named_tensors, read_flax, read_torch
-from ..tokenizers import PUBLISHED_TOKENIZERS, Tokenizer, nearest_code
+from ..tokenizers import PUBLISHED_TOKENIZERS, TOKENIZERS, Tokenizer, nearest_code
 
 # %% ../../nbs/13_published.vqgan.ipynb #6586968d
 @dataclass(frozen=True)
@@ -104,8 +104,11 @@ class VQGANDecoder(nn.Module):
         return self.conv_out(F.silu(self.norm_out(x)))
 
 # %% ../../nbs/13_published.vqgan.ipynb #89b86087
+@TOKENIZERS.register('vqgan')
 class VQGAN(Tokenizer):
     "MaskGIT's tokenizer, for images of any multiple of `config.pixels_per_code`"
+    Config = VQGANConfig
+
     def __init__(self, config:VQGANConfig):
         super().__init__()
         self.config,self.image_size,self.codebook_size = config,config.image_size,config.codebook_size
