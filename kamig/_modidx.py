@@ -44,6 +44,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                          'kamig.backbones.maskgen._Stream.leave': ( 'backbones.maskgen.html#_stream.leave',
                                                                                     'kamig/backbones/maskgen.py'),
                                          'kamig.backbones.maskgen._alone': ('backbones.maskgen.html#_alone', 'kamig/backbones/maskgen.py'),
+                                         'kamig.backbones.maskgen._check_text': ( 'backbones.maskgen.html#_check_text',
+                                                                                  'kamig/backbones/maskgen.py'),
                                          'kamig.backbones.maskgen._joined': ( 'backbones.maskgen.html#_joined',
                                                                               'kamig/backbones/maskgen.py'),
                                          'kamig.backbones.maskgen.maskgen_layout': ( 'backbones.maskgen.html#maskgen_layout',

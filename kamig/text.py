@@ -6,8 +6,8 @@
 __all__ = ['TEMPLATES', 'MERGES', 'ACTIVATIONS', 'class_captions', 'CaptionTokenizer', 'WordTokenizer', 'BPETokenizer',
            'TextFeatures', 'TextTower', 'TextCondition', 'text_features', 'encode_captions', 'load_text_tower']
 
-# %% ../nbs/16_text.ipynb #ae5fe2bc
-import gzip, html, json, os, re, zipfile
+# %% ../nbs/16_text.ipynb #640cd63b
+import gzip, html, json, re, warnings, zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .core import check_choice, uniform
+from .core import check_choice, sha256_file, uniform
+from .downloads import FILES
 from .files import expecting, fill, named_tensors, read_state_dict
 
 # %% ../nbs/16_text.ipynb #f7fcd77f
@@ -267,7 +268,7 @@ def encode_captions(
     return TextCondition(states[1:], pooled[1:], torch.full((len(captions),), float(aesthetic), device=states.device), states[0], pooled[0])
 
 # %% ../nbs/16_text.ipynb #779b92fa
-_HOME = 'open_clip_model.safetensors of huggingface.co/timm/vit_large_patch14_clip_336.openai, or pytorch_model.bin of huggingface.co/openai/clip-vit-large-patch14-336'
+_HOME = 'open_clip_model.safetensors of huggingface.co/timm/vit_large_patch14_clip_336.openai, pytorch_model.bin of huggingface.co/openai/clip-vit-large-patch14-336, or ViT-L-14-336px.pt of OpenAI'
 _OTHERS = ('visual.', 'logit_scale', 'logit_bias', 'attn_mask', 'vision_model.', 'visual_projection.', 'text_model.embeddings.position_ids', 'input_resolution', 'context_length', 'vocab_size')
 _OPEN_CLIP = {'token_embedding': 'tokens', 'positional_embedding': 'positions', 'transformer.resblocks.': 'blocks.', 'attn.in_proj_': 'qkv.', 'attn.out_proj': 'out', 'ln_final': 'norm',
               'ln_1': 'norm1', 'ln_2': 'norm2', 'mlp.c_fc': 'fc1', 'mlp.c_proj': 'fc2', 'text_projection': 'projection'}
@@ -294,9 +295,10 @@ def _tower_state(tensors:dict[str,Tensor])->dict[str,Tensor]:
 
 # %% ../nbs/16_text.ipynb #51446e20
 def _read_tower(path:str|Path)->dict[str,Tensor]:
-    "A file or folder of weights; a TorchScript archive is refused"
-    if zipfile.is_zipfile(path) and any(n.endswith('/constants.pkl') for n in zipfile.ZipFile(path).namelist()): raise ValueError(f'{path} is a TorchScript archive, a program rather than data')
-    return read_state_dict(path)
+    "A file or folder of weights; of TorchScript archives those alone whose hash says that OpenAI published them"
+    if not zipfile.is_zipfile(path) or not any(n.endswith('/constants.pkl') for n in zipfile.ZipFile(path).namelist()): return read_state_dict(path)
+    if sha256_file(path) not in {f.sha256 for f in FILES['other'].values() if f.kind == 'torchscript'}: raise ValueError(f'{path} is a program (TorchScript), and not one that OpenAI published')
+    with warnings.catch_warnings(action='ignore', category=FutureWarning): return torch.jit.load(path, map_location='cpu').state_dict()
 
 def load_text_tower(
     weights,                     # a path, or a state dict

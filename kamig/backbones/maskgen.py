@@ -74,7 +74,17 @@ class JointBlock(nn.Module):
         x_mixed,text_mixed = mixed.split([x.shape[1], text.shape[1]], 2)
         return self.image.leave(x, x_mixed, later), None if self.text.last else self.text.leave(text, text_mixed, later_text)
 
-# %% ../../nbs/35_backbones.maskgen.ipynb #156cddae
+# %% ../../nbs/35_backbones.maskgen.ipynb #3fc6039c
+def _check_text(text, batch:int, width:int):
+    "`ValueError` unless `text` holds features of that many captions, of that width"
+    missing = [k for k in ('states', 'pooled', 'aesthetic') if not hasattr(text, k)]
+    if missing: raise ValueError(f'the text must hold states, pooled and aesthetic, a TextCondition; a {type(text).__name__} has no {missing[0]}')
+    found = tuple(text.states.shape)
+    if len(found) != 3 or (found[0],found[2]) != (batch,width): raise ValueError(f'states of the text must have shape ({batch}, T, {width}), not {found}')
+    for k,shape in dict(pooled=(batch,width), aesthetic=(batch,)).items():
+        if getattr(text, k).shape != shape: raise ValueError(f'{k} of the text must have shape {shape}, not {tuple(getattr(text, k).shape)}')
+
+# %% ../../nbs/35_backbones.maskgen.ipynb #20b27b7c
 @BACKBONES.register('maskgen')
 class MaskGen(Backbone):
     "The text-to-image transformer of MaskGen-VQ (released code); the defaults are those of L"
@@ -104,16 +114,9 @@ class MaskGen(Backbone):
 
     def check_condition(self, condition, batch:int):
         "`ValueError` unless there is one caption for each image, in the form that this model reads"
-        if self.tower is not None:
-            self.tower.check_ids(condition)
-            if len(condition) != batch: raise ValueError(f'{batch} images need as many captions, not {len(condition)}')
-            return
-        missing = [k for k in ('states', 'pooled', 'aesthetic') if not hasattr(condition, k)]
-        if missing: raise ValueError(f'the text must hold states, pooled and aesthetic, a TextCondition; a {type(condition).__name__} has no {missing[0]}')
-        (*rows,width),wanted = condition.states.shape,dict(pooled=(batch, self.text_dim), aesthetic=(batch,))
-        if len(rows) != 2 or (rows[0],width) != (batch, self.text_dim): raise ValueError(f'states of the text must have shape ({batch}, T, {self.text_dim}), not {tuple(condition.states.shape)}')
-        for k,shape in wanted.items():
-            if getattr(condition, k).shape != shape: raise ValueError(f'{k} of the text must have shape {shape}, not {tuple(getattr(condition, k).shape)}')
+        if self.tower is None: return _check_text(condition, batch, self.text_dim)
+        self.tower.check_ids(condition)
+        if len(condition) != batch: raise ValueError(f'{batch} images need as many captions, not {len(condition)}')
 
     def null_condition(self, condition):
         "As many empty captions"
