@@ -229,11 +229,11 @@ class TiTok(Tokenizer):
     def _encode(self, images): return self.quantize.nearest(self.encoder(images, self.latent_tokens))
     def _decode(self, ids, text=None): return self.paint(self.logits(self.codebook[ids.flatten(1).long()], text))
 
-# %% ../nbs/14_titok.ipynb #cb6f28cf
+# %% ../nbs/14_titok.ipynb #727419a3
 def _initialise(module:nn.Module):
-    "Linear layers and convolutions: standard deviation 0.02, biases 0"
+    "Linear layers and convolutions: standard deviation 1/2 of 1/sqrt(inputs), biases 0"
     if isinstance(module, (nn.Linear, nn.Conv2d)):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.trunc_normal_(module.weight, std=module.weight[0].numel()**-0.5/2)
         nn.init.zeros_(module.bias)
 
 # %% ../nbs/14_titok.ipynb #6c612c3b
