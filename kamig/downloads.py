@@ -78,6 +78,8 @@ for _name,_file in dict(
         link=f'{_CLIP}40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt', sha256='40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af'),
     clip_vit_l_14_336=PublishedFile('ViT-L-14-336px.pt', 'https://github.com/openai/CLIP', 934, 'torchscript', 'MIT', what='CLIP, whose text tower MaskGen reads',
         link=f'{_CLIP}3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02/ViT-L-14-336px.pt', sha256='3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02'),
+    clip_merges=PublishedFile('bpe_simple_vocab_16e6.txt.gz', 'https://github.com/openai/CLIP', 1, 'text', 'MIT', what="the word pieces of CLIP's captions",
+        link='https://github.com/openai/CLIP/raw/main/clip/bpe_simple_vocab_16e6.txt.gz', sha256='924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a'),
 ).items(): publish('other', _name.replace('_', '-'), _file)
 
 # %% ../nbs/06_downloads.ipynb #be3e8f1e

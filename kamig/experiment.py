@@ -23,7 +23,7 @@ from .graphs import GRAPHS
 from .layers import BACKBONES
 from .material import Material, Stage, cached_stage, describe_graphs, describe_tokenizer, provenance, some_images
 from .metrics import paired_difference
-from .model import augment, create_model, load_model, save_model, set_trainable
+from .model import augment, create_model, load_model, load_released, save_model, set_trainable
 from .presets import Preset, make_preset
 from .training import train_generator
 
@@ -100,6 +100,7 @@ class Experiment(Material):
         return dict(text_layers=2, text_dim=self.preset.size.dim, vocabulary=self.words.vocabulary, context_length=self.words.context_length)
 
     def _pretrain(self)->Stage:
+        if self.preset.published: return self.published('generator', load_released, save_model, load_model)
         p,data = self.preset,self.tokens('train')
         sizes = dict(codebook_size=data.codebook_size, seq_len=data.seq_len, **self.condition_sizes, **asdict(p.size))
         def train(folder):
