@@ -187,7 +187,7 @@ def _small_sampler(sampler:SamplerChoice, s:Shrink)->SamplerChoice:
 def _small_line(line:LineChoice|None, s:Shrink)->LineChoice|None:
     "Fewer steps at a larger rate"
     if line is None: return None
-    def fewer(f): return replace(f, steps=s.line_steps, batch_size=min(s.batch_size, 128), learning_rate=1e-3, warmup_steps=s.line_steps//20, ema_decay=0.99)
+    def fewer(f): return replace(f, steps=s.line_steps, batch_size=min(s.batch_size, 128), learning_rate=1e-3, warmup_steps=s.line_steps//20, ema_decay=0.99, precision='fp32')   # networks too narrow for bf16 to pay on a CPU
     return replace(line, token_fit=fewer(line.token_fit), pixel_fit=fewer(line.pixel_fit))
 
 def scaled(preset:Preset, scale:str)->Preset:
