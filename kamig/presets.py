@@ -157,7 +157,7 @@ DATA_PRESETS = dict(
 class Shrink:
     "What one scale changes for one data set"
     dim:int; depth:int; num_heads:int       # of the transformer
-    tokenizer_steps:int; line_steps:int; pretrain_steps:int; finetune_steps:int; feature_steps:int   # of a line of codes: in each of its two stages
+    tokenizer_steps:int; line_steps:int; pretrain_steps:int; finetune_steps:int; feature_steps:int   # of a line of codes: in its first stage, and half as many in its second
     batch_size:int; learning_rate:float     # of pre-training; the fine-tune uses half the rate
     num_samples:int
     choice_temperature:float; guidance_scale:float   # of MaskGIT's sampler: few tokens need less noise, small models more guidance
@@ -165,7 +165,7 @@ class Shrink:
 
 SHRINK = {  #                 dim depth heads  tokens   line  pretrain finetune features batch  rate  samples  choice guidance noise
     ('digits',   'smoke'): Shrink( 32, 3, 2,      30,    20,       30,      10,      30,   64, 3e-3,      60,    2.0, 1.0, 1.0),
-    ('digits',   'small'): Shrink( 64, 3, 2,     600,  1000,     1500,     300,     400,  128, 3e-3,    1000,    2.0, 1.0, 1.0),
+    ('digits',   'small'): Shrink( 64, 3, 2,     600,   600,     1500,     300,     400,  128, 3e-3,    1000,    2.0, 1.0, 1.0),
     ('cifar10',  'smoke'): Shrink( 32, 3, 2,      10,     5,       10,       5,      10,   64, 2e-3,      60,    4.5, 2.0, 1.0),
     ('cifar10',  'small'): Shrink(128, 5, 2,    2000,  8000,     6000,     600,    4000,  256, 2e-3,    5000,    8.0, 3.0, 1.0),
     ('imagenet', 'smoke'): Shrink( 32, 3, 2,       5,     2,        5,       5,       5,    8, 1e-3,      24,    4.5, 2.0, 1.0),
@@ -187,8 +187,8 @@ def _small_sampler(sampler:SamplerChoice, s:Shrink)->SamplerChoice:
 def _small_line(line:LineChoice|None, s:Shrink)->LineChoice|None:
     "Fewer steps at a larger rate"
     if line is None: return None
-    def fewer(f): return replace(f, steps=s.line_steps, batch_size=min(s.batch_size, 128), learning_rate=1e-3, warmup_steps=s.line_steps//20, ema_decay=0.99, precision='fp32')   # networks too narrow for bf16 to pay on a CPU
-    return replace(line, token_fit=fewer(line.token_fit), pixel_fit=fewer(line.pixel_fit))
+    def fewer(f, steps, rate): return replace(f, steps=steps, batch_size=64, learning_rate=rate, warmup_steps=steps//20, ema_decay=0.99, precision='fp32')   # too narrow for bf16 to pay on a CPU
+    return replace(line, token_fit=fewer(line.token_fit, s.line_steps, s.learning_rate), pixel_fit=fewer(line.pixel_fit, max(1, s.line_steps//2), 1e-3))
 
 def scaled(preset:Preset, scale:str)->Preset:
     "The same experiment at another scale; only a preset at scale 'paper' can be shrunk"
