@@ -228,8 +228,9 @@ def train_policy(
 def learner_loss(learner:PolicyLearner, config:PolicyConfig, t:Trials)->Tensor:
     "Policy, value and, if there is one, discriminator"
     features = t.features.float()
-    loss = policy_loss(learner.policy(features, t.steps), t.old_means, t.actions, t.deviation, t.advantages, config.clip)
-    loss = loss + config.value_weight*F.mse_loss(learner.value(features, t.steps)[:,0], t.returns)
+    with torch.autocast(features.device.type, enabled=False):     # probability ratios need all their digits
+        loss = policy_loss(learner.policy(features, t.steps), t.old_means, t.actions, t.deviation, t.advantages, config.clip)
+        loss = loss + config.value_weight*F.mse_loss(learner.value(features, t.steps)[:,0], t.returns)
     if learner.discriminator is None: return loss
     real,fake = learner.discriminator(*t.real),learner.discriminator(t.tokens, t.condition)
-    return loss + F.softplus(-real).mean() + F.softplus(fake).mean()
+    return loss + F.softplus(-real.float()).mean() + F.softplus(fake.float()).mean()
