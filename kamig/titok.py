@@ -179,7 +179,7 @@ def patches_to_pixels(
 @TOKENIZERS.register('titok')
 class TiTok(Tokenizer):
     "Images <-> sequences of codes: transformer encoder, quantiser, transformer decoder, and a proxy's decoder for the pixels"
-    Config = TiTokConfig
+    kind,Config = 'titok',TiTokConfig
 
     def __init__(self, config:TiTokConfig):
         super().__init__()

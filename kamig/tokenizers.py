@@ -24,7 +24,8 @@ from .loop import Fit, FitConfig, batch_indices, fit
 TOKENIZERS = Registry('kind of tokenizer', 'kamig.published')   # kind -> subclass of Tokenizer
 
 class Tokenizer(nn.Module):
-    "Images <-> codes. A subclass sets `Config`, `config`, `image_size`, `grid`, `codebook_size` and defines `codebook`, `_encode`, `_decode`"
+    "Images <-> codes. A subclass sets `kind`, `Config`, `config`, `image_size`, `grid`, `codebook_size` and defines `codebook`, `_encode`, `_decode`"
+    kind:str                # its name in `TOKENIZERS`
     Config:type             # dataclass of the sizes; `config` is the instance
     image_size:int          # pixels
     grid:tuple[int,int]     # rows, columns of codes
@@ -33,7 +34,7 @@ class Tokenizer(nn.Module):
     @property
     def settings(self)->dict:
         "Kind and sizes as plain values, for `build_tokenizer`"
-        return dict(kind=next(k for k,c in TOKENIZERS.items() if isinstance(self, c)), **asdict(self.config))
+        return dict(kind=self.kind, **asdict(self.config))
 
     @property
     def seq_len(self)->int:
@@ -171,7 +172,7 @@ class _ToUnit(nn.Module):
 @TOKENIZERS.register('vq')
 class VQTokenizer(Tokenizer):
     "A small VQ autoencoder: patches -> residual blocks -> codes -> residual blocks -> patches"
-    Config = VQConfig
+    kind,Config = 'vq',VQConfig
     def __init__(self, config:VQConfig):
         super().__init__()
         c,self.config = config,config

@@ -107,7 +107,7 @@ class VQGANDecoder(nn.Module):
 @TOKENIZERS.register('vqgan')
 class VQGAN(Tokenizer):
     "MaskGIT's tokenizer, for images of any multiple of `config.pixels_per_code`"
-    Config = VQGANConfig
+    kind,Config = 'vqgan',VQGANConfig
 
     def __init__(self, config:VQGANConfig):
         super().__init__()
