@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .core import check_choice
-from .encoders import ENCODERS, READOUTS, IncompatibleMean, distinct_classes
+from .encoders import ENCODERS, POSITION_ENCODERS, READOUTS, distinct_classes
 from .fidelity import FIDELITIES, settle
 from .graphs import IncompatibilityGraph, KnowledgeGraphs
 
@@ -104,7 +104,7 @@ class Kept:
 FUSION_SWITCHES = dict(  # switch -> fidelity -> value
     mean_bias    = dict(paper=False, released=True),
     keep_encoded = dict(paper=True,  released=False))
-_CHOICES = dict(fidelity=FIDELITIES, encoder=ENCODERS, readout=READOUTS, nodes=('token_table', 'vq_codebook'), position_slots=('all', 'visible', 'masked'), no_class=('zero', 'mean'))
+_CHOICES = dict(fidelity=FIDELITIES, encoder=ENCODERS, position_encoder=POSITION_ENCODERS, readout=READOUTS, nodes=('token_table', 'vq_codebook'), position_slots=('all', 'visible', 'masked'), no_class=('zero', 'mean'))
 
 @dataclass(frozen=True)
 class FusionConfig:
@@ -112,7 +112,8 @@ class FusionConfig:
     alpha:float = 1.0               # weight of graphs with a negative sign
     fidelity:str = 'paper'          # 'paper' or 'released', where the two differ
     num_gcn_layers:int = 3          # layers of each encoder of a token graph
-    encoder:str = 'gcn'             # of token graphs: 'gcn' or 'gat'
+    encoder:str = 'gcn'             # of token graphs: 'gcn', 'gat' or 'none', the codes as they are
+    position_encoder:str = 'mean'   # of position graphs: 'mean', Eq. 3, or 'table', a free one
     readout:str = 'mean'            # of its layers' outputs: their 'mean', or the 'last'
     nodes:str = 'token_table'       # vectors of the codes: the generator's 'token_table', or the tokenizer's 'vq_codebook', mapped
     mean_bias:bool|None = None      # bias in W of Eq. 3
@@ -162,7 +163,7 @@ class GraphFusion(nn.Module):
                 self.token_encoders[name] = ENCODERS[c.encoder](dim, c.num_gcn_layers, c.readout)
                 self.register_buffer(f'{name}_matrix', ENCODERS[c.encoder].reads(graph), persistent=False)
             else:
-                self.position_encoders[name] = IncompatibleMean(dim, c.mean_bias)
+                self.position_encoders[name] = POSITION_ENCODERS[c.position_encoder].for_graph(dim, c.mean_bias, graph)
                 self.position_convs[name] = _zero_convs(dim, depth)
                 self.register_buffer(f'{name}_bits', graph.bits, persistent=False)
                 self.register_buffer(f'{name}_no_class', graph.class_mean() if c.no_class == 'mean' else None, persistent=False)
