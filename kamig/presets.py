@@ -165,9 +165,9 @@ class Shrink:
 
 SHRINK = {  #                 dim depth heads  tokens   line  pretrain finetune features batch  rate  samples  choice guidance noise
     ('digits',   'smoke'): Shrink( 32, 3, 2,      30,    20,       30,      10,      30,   64, 3e-3,      60,    2.0, 1.0, 1.0),
-    ('digits',   'small'): Shrink( 64, 3, 2,     600,   600,     1500,     300,     400,  128, 3e-3,    1000,    2.0, 1.0, 1.0),
+    ('digits',   'small'): Shrink( 64, 3, 2,     600,   600,     1500,     300,     400,  128, 3e-3,    1000,    2.0, 1.0, 2.0),
     ('cifar10',  'smoke'): Shrink( 32, 3, 2,      10,     5,       10,       5,      10,   64, 2e-3,      60,    4.5, 2.0, 1.0),
-    ('cifar10',  'small'): Shrink(128, 5, 2,    2000,  8000,     6000,     600,    4000,  256, 2e-3,    5000,    8.0, 3.0, 1.0),
+    ('cifar10',  'small'): Shrink(128, 5, 2,    2000,  8000,     6000,     600,    4000,  256, 2e-3,    5000,    8.0, 3.0, 3.0),
     ('imagenet', 'smoke'): Shrink( 32, 3, 2,       5,     2,        5,       5,       5,    8, 1e-3,      24,    4.5, 2.0, 1.0),
     ('imagenet', 'small'): Shrink(256, 9, 4,  20_000, 50_000,  50_000,    1500,  10_000,  256, 1e-3,    5000,    4.5, 2.0, 1.0),
 }
