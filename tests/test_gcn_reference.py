@@ -45,7 +45,7 @@ def difference(name, graph, dim=16, seed=0, dtype=torch.float32):
     adj = encoder.reads(graph)
     return (encoder(x, adj.to(dtype) if adj.is_floating_point() else adj) - reference(name, encoder, graph, x)).abs().max().item()
 
-@pytest.mark.parametrize('name', sorted(ENCODERS))
+@pytest.mark.parametrize('name', ['gcn', 'gat'])
 @pytest.mark.parametrize('seed', range(8))
 @pytest.mark.parametrize('flow', ['source_to_target', 'target_to_source'])
 def test_random_graphs(name, seed, flow):
@@ -55,7 +55,7 @@ def test_random_graphs(name, seed, flow):
     graph = TokenGraph(edges, torch.rand(edges.shape[1], generator=generator(seed, 1)) + .1, 12, flow)
     assert difference(name, graph, seed=seed) < 1e-5
 
-@pytest.mark.parametrize('encoder', sorted(ENCODERS))
+@pytest.mark.parametrize('encoder', ['gcn', 'gat'])
 @pytest.mark.parametrize('name', ['cooccurrence', 'similarity'])
 def test_released_graphs(encoder, name, shared_data):
     graph = load(name, shared_data)
