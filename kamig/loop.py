@@ -27,6 +27,7 @@ class FitConfig:
     learning_rate:float = 1e-3         # peak rate of AdamW
     warmup_steps:int = 0               # linear warm-up
     decay:str = 'constant'             # after the warm-up: 'constant' or 'cosine' (to zero)
+    schedule_lag:int = 0               # steps by which the rate is late; 2 in the released fine-tune
     betas:tuple = (0.9, 0.99)          # of AdamW
     weight_decay:float = 0.0           # of AdamW, on matrices only
     clip_norm:float = 0.0              # largest gradient norm; 0: not clipped
@@ -38,13 +39,16 @@ class FitConfig:
         check_choice('decay', self.decay, ('constant', 'cosine'))
         check_choice('precision', self.precision, ('auto', 'fp32', 'bf16'))
         if self.steps < 1 or self.batch_size < 1: raise ValueError(f'steps and batch_size must be at least 1, not {self.steps} and {self.batch_size}')
+        if self.schedule_lag < 0: raise ValueError(f'schedule_lag must be at least 0, not {self.schedule_lag}')
 
 # %% ../nbs/01_loop.ipynb #1f52ce11
 def learning_rate(
     step:int,          # 0-based
     config:FitConfig,
 )->float:
-    "Linear warm-up over `warmup_steps`, then constant, or cosine to zero at the last step"
+    "Linear warm-up over `warmup_steps`, then constant, or cosine to zero at the last step; zero while the schedule lags"
+    step -= config.schedule_lag
+    if step < 0: return 0.
     if step < config.warmup_steps: return config.learning_rate*(step+1)/config.warmup_steps
     if config.decay == 'constant': return config.learning_rate
     done = (step - config.warmup_steps)/max(1, config.steps - config.warmup_steps)
@@ -121,10 +125,10 @@ def _optimiser(module:nn.Module, config:FitConfig)->torch.optim.Optimizer:
 # %% ../nbs/01_loop.ipynb #96982354
 class _Run:
     "The state of one fit: everything that a checkpoint holds"
-    def __init__(self, module:nn.Module, config:FitConfig, seed:int, folder:Path|None, tensorboard:bool):
-        self.module,self.config = module,config
+    def __init__(self, module:nn.Module, config:FitConfig, seed:int, folder:Path|None, tensorboard:bool, *looks:int):
+        self.module,self.config,self.best = module,config,None
         shapes = {k: list(v.shape) for k,v in module.state_dict().items()}
-        self.key = sha256_json([asdict(config), seed, shapes])
+        self.key = sha256_json([asdict(config), seed, shapes, *looks])
         self.optimiser = _optimiser(module, config)
         self.average = {k: p.detach().clone() for k,p in trainable(module).items()} if config.ema_decay else None
         self.checkpoint = folder/'checkpoint.pt' if folder else None
@@ -139,14 +143,14 @@ class _Run:
         if state['key'] != self.key: raise ValueError(f'{self.checkpoint} was written for another network, other settings or another seed; use another folder or remove it')
         self.module.load_state_dict(state['module'])
         self.optimiser.load_state_dict(state['optimiser'])
-        self.average,self.step,self.recent,self.log.history = state['average'],state['step'],state['recent'],state['history']
+        self.average,self.best,self.step,self.recent,self.log.history = (state[k] for k in ('average', 'best', 'step', 'recent', 'history'))
 
     def save(self):
         "Write the checkpoint, unless there is no folder"
         self.mean_loss()
         if not self.checkpoint: return
         state = dict(key=self.key, module=self.module.state_dict(), optimiser=self.optimiser.state_dict(),
-                     average=self.average, step=self.step, recent=self.recent, history=self.log.history)
+                     average=self.average, best=self.best, step=self.step, recent=self.recent, history=self.log.history)
         with atomic_path(self.checkpoint) as p: torch.save(state, p)
 
     def advance(self, loss:Callable, batch):
@@ -176,16 +180,34 @@ class _Run:
         self.log.write(step=self.step, loss=mean, learning_rate=learning_rate(self.step-1, self.config))
         return mean
 
+# %% ../nbs/01_loop.ipynb #10095e1f
+def _look(run:_Run, held_out:Callable):
+    "Keep the weights of the lowest held-out value so far"
+    now = {k: p.detach().clone() for k,p in trainable(run.module).items()}
+    weights = {k: v.clone() for k,v in (run.average or now).items()}
+    with evaluating(run.module):
+        run.module.load_state_dict(weights, strict=False)
+        try: value = float(held_out(run.module))
+        finally: run.module.load_state_dict(now, strict=False)
+    if value < (run.best['value'] if run.best else math.inf): run.best = dict(step=run.step, value=value, weights=weights)
+
 # %% ../nbs/01_loop.ipynb #8e2f127e
 @dataclass
 class Fit:
-    "What a training run leaves: its log, and the averaged weights where an average was kept"
+    "What a training run leaves: its log, and averaged and best weights where they were kept"
     history:list[dict]                 # rows of step, loss, learning_rate
     average:dict[str,Tensor]|None      # averaged trainable parameters by name
+    best:dict|None = None              # step, value and weights of the lowest held-out value
 
     def load_average(self, module:nn.Module)->nn.Module:
         "Put the averaged weights into `module` (no change where none were kept)"
         if self.average is not None: module.load_state_dict(self.average, strict=False)
+        return module
+
+    def load_best(self, module:nn.Module)->nn.Module:
+        "Put the weights of the lowest held-out value into `module`; `ValueError` where none were looked for"
+        if self.best is None: raise ValueError('no best weights are known: give `held_out` to the training')
+        module.load_state_dict(self.best['weights'], strict=False)
         return module
 
 # %% ../nbs/01_loop.ipynb #5a2d0c76
@@ -200,18 +222,21 @@ def fit(
     log_every:int=20,                     # steps between rows of the log; a row is the mean over them
     tensorboard:bool=False,               # also write TensorBoard's event files into `folder`
     on_step:Callable[[int],None]|None=None,  # called after each step, e.g. to revive unused codes
+    held_out:Callable|None=None,          # (module) -> number, low for good weights; the best ones are kept
+    held_out_every:int=100,               # steps between looks at it; there is one after the last step, too
 )->Fit:
     "Train `module`, or go on with its checkpoint; `FloatingPointError` when the loss is not a number"
     folder = Path(folder) if folder else None
     if folder: folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(module, config, seed, folder, tensorboard)
+    run = _Run(module, config, seed, folder, tensorboard, *([held_out_every] if held_out else []))
     module.train()
     bar = progress(range(run.step, config.steps), desc=desc, initial=run.step, total=config.steps)
     for step in bar:
         torch.manual_seed(mix_seed(seed, step))
         run.advance(loss, draw(step))
         if on_step: on_step(step)
+        if held_out and (run.step % held_out_every == 0 or run.step == config.steps): _look(run, held_out)
         if run.step % log_every == 0 or run.step == config.steps: bar.set_postfix(loss=f'{run.write_row():.4f}')
         if run.step % config.checkpoint_every == 0 or run.step == config.steps: run.save()
     module.eval()
-    return Fit(run.log.history, run.average)
+    return Fit(run.log.history, run.average, run.best)

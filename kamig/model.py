@@ -20,7 +20,7 @@ from .downloads import local_path
 from .files import fill
 from .fusion import FusionConfig, GraphFusion
 from .graphs import KnowledgeGraphs
-from .layers import BACKBONES, Backbone
+from .layers import BACKBONES, Backbone, SelfAttention
 from .released import RELEASED, check_graphs, read_published, translate
 
 # %% ../nbs/40_model.ipynb #fd1fb17c
@@ -91,14 +91,26 @@ def create_model(
 # %% ../nbs/40_model.ipynb #f4390a83
 PARTS = ('all', 'head', 'knowledge')
 
+def _switch_dropout(model:nn.Module, on:bool):
+    "Dropout at its own rate, or at none until it is switched on again"
+    for m in model.modules():
+        rate = 'p' if isinstance(m, nn.Dropout) else 'dropout' if isinstance(m, SelfAttention) else ''
+        if not rate or on != hasattr(m, 'silenced'): continue           # nothing to switch
+        if on: setattr(m, rate, m.__dict__.pop('silenced'))
+        else:
+            m.silenced = getattr(m, rate)
+            setattr(m, rate, 0.)
+
 def set_trainable(
     model:Backbone|KAMIG,
-    part:str,  # 'all', 'head' or 'knowledge'
-)->int:        # number of trainable parameters
+    part:str,                   # 'all', 'head' or 'knowledge'
+    frozen_dropout:bool=True,   # in training, dropout also acts in a frozen backbone
+)->int:                         # number of trainable parameters
     "Freeze everything but a part of the model"
     check_choice('part', part, PARTS)
     if part == 'knowledge' and not isinstance(model, KAMIG): raise ValueError('a backbone without graphs has no knowledge to train: augment it first')
     model.requires_grad_(part == 'all')
+    _switch_dropout(model, frozen_dropout or part == 'all')
     tuned = [*model.head_parameters(), *(model.fusion.parameters() if part == 'knowledge' else [])]
     for p in tuned: p.requires_grad_(True)
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

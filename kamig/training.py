@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .core import default_device, uniform
+from .core import check_choice, default_device, uniform
 from .layers import cat_conditions
 from .loop import Fit, FitConfig, batch_indices, fit
-from .masking import MASK_LAWS, mask_counts, masked_cross_entropy, random_mask
+from .masking import MASK_LAWS, REDUCTIONS, mask_counts, masked_cross_entropy, random_mask
 from .tokens import TokenCache
 
 # %% ../nbs/42_training.ipynb #3dab9914
@@ -27,9 +27,11 @@ class ObjectiveConfig:
     label_smoothing:float = 0.1     # of the cross-entropy
     label_drop:float = 0.1          # share of samples trained without their condition
     visible_weight:float = 0.0      # of the loss at positions that are not hidden
+    reduction:str = 'mean'          # of the loss over positions: 'mean', or the 'sum' of Eq. 1
 
     def __post_init__(self):
         MASK_LAWS[self.mask_law]
+        check_choice('reduction', self.reduction, REDUCTIONS)
         for name in ('label_smoothing', 'label_drop', 'visible_weight'):
             if not 0 <= getattr(self, name) < 1: raise ValueError(f'{name} must lie in [0, 1), not {getattr(self, name)}')
 
@@ -63,6 +65,8 @@ def train_generator(
     desc:str='generator',           # title of the progress bar
     tensorboard:bool=False,         # also write TensorBoard's event files into `folder`
     condition_of:Callable|None=None,  # labels (B,), seeds (B,) -> conditions; None: the labels themselves
+    held_out:Callable|None=None,    # (model) -> number, low for good weights; the best ones are kept in `Fit.best`
+    held_out_every:int=100,         # steps between looks at it
 )->Fit:
     "Pre-train or fine-tune on tokens, or go on with the checkpoint in `folder`; `ValueError` if model and tokens do not fit"
     for name in ('codebook_size', 'seq_len', 'num_classes'):
@@ -70,7 +74,7 @@ def train_generator(
     if objective.label_drop and not model.has_null_class: raise ValueError('label_drop needs a backbone with a null class; set it to 0 or build the backbone with one')
     def loss(batch):
         tokens,condition,mask = batch
-        return masked_cross_entropy(model(tokens.masked_fill(mask, model.mask_token_id), condition), tokens, mask, objective.label_smoothing, objective.visible_weight)
+        return masked_cross_entropy(model(tokens.masked_fill(mask, model.mask_token_id), condition), tokens, mask, objective.label_smoothing, objective.visible_weight, objective.reduction)
     model.to(default_device())
     draw = draw_batches(data, model, objective, fit_config.batch_size, seed, default_device(), condition_of)
-    return fit(model, loss, draw, fit_config, seed, folder, desc, tensorboard=tensorboard)
+    return fit(model, loss, draw, fit_config, seed, folder, desc, tensorboard=tensorboard, held_out=held_out, held_out_every=held_out_every)
