@@ -30,6 +30,10 @@ class Difference:
         "Does the interval exclude zero?"
         return self.low > 0 or self.high < 0
 
+    def short(self, digits:int=4)->str:
+        "For a table: mean, interval, and 'not seen' where it holds zero"
+        return f'{self.mean:+.{digits}f} [{self.low:+.{digits}f}, {self.high:+.{digits}f}]' + ('' if self.seen else ' not seen')
+
     def __str__(self):
         text = f'{self.mean:+.4g} [{self.low:+.4g}, {self.high:+.4g}] ({self.level:.0%}, {self.n} {self.unit})'
         return text if self.seen else f'{text}: smaller than its interval, no difference seen'
