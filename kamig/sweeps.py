@@ -171,15 +171,16 @@ def count_seen(record:dict, metrics:tuple=tuple(SWEEP_METRICS)):  # -> DataFrame
 # %% ../nbs/65_sweeps.ipynb #sweep025
 _STYLE = {'backbone': dict(color='#555555', linestyle='--', marker='o', label='backbone'), 'ka': dict(color='#0072B2', linestyle='-', marker='s', label='backbone + knowledge')}
 
-def _panel(ax, curves:dict, sampler:str, mark:float|None):
+def _panel(ax, curves:dict, sampler:str, mark:float|None, real:int|None):
     "The two arms of one sampler"
     for arm,style in _STYLE.items():
         passes,values = zip(*curves[arm, sampler])
         reach = [[v.mean - v.low for v in values], [v.high - v.mean for v in values]]
         ax.errorbar(passes, [v.mean for v in values], reach, capsize=2, markersize=3.5, linewidth=1.2, elinewidth=.9, **style)
-    if mark is not None: ax.axhline(mark, color='k', linestyle=':', linewidth=1, label='real images, held out')
+    if mark is not None: ax.axhline(mark, color='k', linestyle=':', linewidth=1, label=f'{real} real images, held out')
     ax.set_xscale('log', base=2)
-    ax.set_xticks([4, 8, 16, 32, 64], [4, 8, 16, 32, 64])
+    ax.set_xticks([4, 8, 16, 32, 64], [4, 8, 16, 32, 64], fontsize=8)
+    ax.tick_params(axis='y', labelsize=8)
     ax.grid(alpha=.25)
 
 def plot_sweep(
@@ -195,11 +196,12 @@ def plot_sweep(
     fig,axes = plt.subplots(lines*len(metrics), columns, figsize=(1.75*columns + .5, 1.8*lines*len(metrics) + .5), sharex=True, squeeze=False, layout='constrained')
     for block,metric in enumerate(metrics):
         curves,panels = sweep_curves(record, metric),axes[block*lines:(block + 1)*lines].flatten()
+        for ax in panels[1:]: ax.sharey(panels[0])             # before anything is drawn: then the scale fits all
         for ax,sampler in zip(panels, samplers):
-            _panel(ax, curves, sampler, record['heldout'].get(metric))
-            ax.sharey(panels[0])
+            _panel(ax, curves, sampler, record['heldout'].get(metric), record['heldout'].get('num_fake'))
             ax.set_title(sampler, fontsize=9)
         for ax in panels[len(samplers):]: ax.axis('off')
+        for i,ax in enumerate(panels): ax.tick_params(labelleft=i % columns == 0)
         for ax in panels[::columns]: ax.set_ylabel(SWEEP_METRICS[metric][:-2] if metric != 'forbidden_share' else SWEEP_METRICS[metric], fontsize=9)
         for ax in panels[max(0, len(samplers) - columns):len(samplers)]: ax.tick_params(labelbottom=True)
     fig.supxlabel('network passes', fontsize=9)
