@@ -37,10 +37,6 @@ ENCODERS = Registry('graph encoder')  # each is a module (x (V, D), what its `re
 
 READOUTS = ('mean', 'last')           # of the outputs of all layers
 
-def _readout(outputs:list[Tensor], readout:str)->Tensor:
-    "One table out of those of all layers"
-    return outputs[-1] if readout == 'last' else torch.stack(outputs).mean(0)
-
 class GraphConvolution(nn.Module):
     "One layer: A X W^T + b, with Glorot-uniform W and b = 0"
     def __init__(self, dim:int):
@@ -51,10 +47,10 @@ class GraphConvolution(nn.Module):
 
     def forward(self, x:Tensor, adj:Tensor)->Tensor: return adj @ self.linear(x) + self.bias
 
-@ENCODERS.register('gcn')
-class GCN(nn.Module):
-    "The paper's graph-aware encoder for token graphs: a graph convolution network with ReLU after every layer"
-    reads = staticmethod(gcn_matrix)
+class _LayeredEncoder(nn.Module):
+    "What graph encoders share: layers that read the graph, ReLUs between them, and one table out of those of all layers"
+    Layer:type               # of one layer: Layer(dim), then layer(x, graph)
+    last_relu:bool           # also a ReLU after the last layer?
 
     def __init__(self,
         dim:int,              # D of the embedding, kept in every layer
@@ -64,17 +60,23 @@ class GCN(nn.Module):
         super().__init__()
         self.readout = check_choice('readout', readout, READOUTS)
         if num_layers < 1: raise ValueError(f'a graph encoder needs at least one layer, not {num_layers}')
-        self.layers = nn.ModuleList(GraphConvolution(dim) for _ in range(num_layers))
+        self.layers = nn.ModuleList(self.Layer(dim) for _ in range(num_layers))
 
     def forward(self,
-        x:Tensor,    # (V, D) embedding of the codes
-        adj:Tensor,  # (V, V) from `gcn_matrix`, dense or sparse
-    )->Tensor:       # (V, D)
+        x:Tensor,      # (V, D) embedding of the codes
+        graph:Tensor,  # (V, V) what `reads` made of the graph
+    )->Tensor:         # (V, D)
         outputs = []
-        for layer in self.layers:
-            x = layer(x, adj).relu()
+        for i,layer in enumerate(self.layers, 1):
+            x = layer(x, graph)
+            if self.last_relu or i < len(self.layers): x = x.relu()
             outputs.append(x)
-        return _readout(outputs, self.readout)
+        return x if self.readout == 'last' else torch.stack(outputs).mean(0)
+
+@ENCODERS.register('gcn')
+class GCN(_LayeredEncoder):
+    "The paper's graph-aware encoder for token graphs: a graph convolution network with ReLU after every layer"
+    reads,Layer,last_relu = staticmethod(gcn_matrix),GraphConvolution,True
 
 # %% ../nbs/21_encoders.ipynb #bab13246
 def hearing(
@@ -101,29 +103,9 @@ class GraphAttention(nn.Module):
         return scores.masked_fill(~hears, -torch.inf).softmax(1) @ h + self.bias
 
 @ENCODERS.register('gat')
-class GAT(nn.Module):
+class GAT(_LayeredEncoder):
     "The other graph encoder of the released code: graph attention, with ReLU after every layer but the last"
-    reads = staticmethod(hearing)
-
-    def __init__(self,
-        dim:int,              # D of the embedding, kept in every layer
-        num_layers:int=3,
-        readout:str='mean',   # 'mean' of all layers' outputs, or the 'last'
-    ):
-        super().__init__()
-        self.readout = check_choice('readout', readout, READOUTS)
-        if num_layers < 1: raise ValueError(f'a graph encoder needs at least one layer, not {num_layers}')
-        self.layers = nn.ModuleList(GraphAttention(dim) for _ in range(num_layers))
-
-    def forward(self,
-        x:Tensor,      # (V, D) embedding of the codes
-        hears:Tensor,  # (V, V) from `hearing`
-    )->Tensor:         # (V, D)
-        outputs = []
-        for layer in self.layers[:-1]:
-            x = layer(x, hears).relu()
-            outputs.append(x)
-        return _readout([*outputs, self.layers[-1](x, hears)], self.readout)
+    reads,Layer,last_relu = staticmethod(hearing),GraphAttention,False
 
 # %% ../nbs/21_encoders.ipynb #none0002
 @ENCODERS.register('none')

@@ -201,6 +201,7 @@ def _rows(tokens, at:Tensor)->Tensor:
     "Token maps of some images as int64, from a tensor, an array or a memory map"
     return tokens[at].long() if isinstance(tokens, Tensor) else torch.from_numpy(np.asarray(tokens[at.numpy()]).astype(np.int64))
 
+# %% ../nbs/52_evaluation.ipynb #tokm0001
 TOKEN_METRICS = Registry('token metric')  # name -> function(logits, targets, mask) -> (B,)
 TOKEN_METRICS['nll'],TOKEN_METRICS['ndcg'],TOKEN_METRICS['top1'] = masked_nll_per_image,ndcg_per_image,top1_per_image
 
@@ -226,6 +227,7 @@ def _check_tokens(tokens, condition, ratios, places:Tensor|None)->Tensor:
     if not len(places) or not 0 <= places.min() <= places.max() < len(tokens): raise ValueError(f'places must lie between 0 and {len(tokens)-1}, and there must be one')
     return places
 
+# %% ../nbs/52_evaluation.ipynb #tokm0002
 def token_metrics(
     model:nn.Module,       # model(tokens (B, L), condition) -> logits (B, L, V)
     tokens,                # (N, L) codes of held-out images: tensor, array or memory map
