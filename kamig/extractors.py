@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .core import Registry, check_choice, data_dir, sha256_file, sha256_state
 from .features import INCEPTION_FILE, Extractor, FeatureNet, find_weights, inception_extractor, inception_weights, load_feature_net, local_extractor
-from .files import expecting, fill, named_tensors, read_torch
+from .files import expecting, fill, named_tensors, read_state_dict
 
 # %% ../nbs/53_extractors.ipynb #97dd9fca
 def resize_bytes(
@@ -48,13 +48,7 @@ _CLIP_NAMES = {'vision_model.embeddings.class_embedding': 'class_embedding', 'vi
 
 def _read_weights(path:str|Path)->dict[str,Tensor]:
     "Tensors of a safetensors or PyTorch file, or of a TorchScript archive that OpenAI published"
-    path = Path(path)
-    if path.suffix == '.safetensors' and path.is_file():
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-        try: return load_file(path)
-        except SafetensorError as e: raise ValueError(f'{path} is damaged or no safetensors file: {e}') from e
-    if not zipfile.is_zipfile(path) or not any(n.endswith('/constants.pkl') for n in zipfile.ZipFile(path).namelist()): return read_torch(path)
+    if not zipfile.is_zipfile(path) or not any(n.endswith('/constants.pkl') for n in zipfile.ZipFile(path).namelist()): return read_state_dict(path)
     from torch_fidelity.feature_extractor_clip import MODEL_METADATA
     if sha256_file(path) not in {m['hash'] for m in MODEL_METADATA.values()}: raise ValueError(f'{path} is a program (TorchScript), and not one that OpenAI published')
     return torch.jit.load(path, map_location='cpu').state_dict()
