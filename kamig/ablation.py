@@ -115,12 +115,13 @@ def contrasts_over_seeds(
     metric:str='calibrated_nll',
     version:str='average',      # of the weights: 'average', 'raw' or 'best'
 )->dict[str,Difference]:        # 'ka - head' -> mean difference and 95 % interval over the seeds
-    "The contrasts that all records have; `ValueError` for fewer than two seeds, or records of several experiments"
+    "The contrasts that at least two records have; `ValueError` for fewer than two records, or records of several experiments"
     kinds = {tuple(r['preset'][k] for k in ('dataset', 'backbone', 'scale')) for r in records}
     if len(kinds) != 1: raise ValueError(f'the records are of {len(kinds)} experiments: {sorted(map("-".join, kinds))}')
     found = [(r if version == 'average' else r['versions'][version])['contrasts'] for r in records]
-    shared = [c for c in (f'{a} - {b}' for a,b in CONTRASTS) if all(metric in f.get(c, {}) for f in found)]
-    return {c: seed_difference(values := [f[c][metric][0] for f in found], [0.]*len(values)) for c in shared}
+    values = {c: [f[c][metric][0] for f in found if metric in f.get(c, {})] for c in (f'{a} - {b}' for a,b in CONTRASTS)}
+    if len(records) < 2: raise ValueError(f'an interval over seeds needs at least two records, not {len(records)}')
+    return {c: seed_difference(v, [0.]*len(v)) for c,v in values.items() if len(v) > 1}
 
 def ablation_frame(records:list[dict], metric:str='calibrated_nll', version:str='average'):
     "A line per contrast: its question, difference, interval, and whether there is one"
