@@ -126,7 +126,7 @@ _UNWRITABLE = {errno.ENOSPC: 'the disk is full', errno.EDQUOT: 'the quota is use
 def _why_unwritable(e:Exception)->int|None:
     "The number of the operating system's error behind a failure to write, also where a library tells it in words"
     told = re.search(r'os error (\d+)', str(e))
-    number = e.errno if isinstance(e, OSError) else int(told[1]) if told else errno.ENOSPC if 'inline_container' in str(e) else None
+    number = int(told[1]) if told else getattr(e, 'errno', None) or (errno.ENOSPC if re.search(r'inline_container|requested and \d+ written', str(e)) else None)   # torch, numpy
     return number if number in _UNWRITABLE else None
 
 @contextmanager

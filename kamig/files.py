@@ -23,12 +23,18 @@ from .core import reading, type_name
 # %% ../nbs/05_files.ipynb #bomb0002
 _LARGE,_FOLD = 2**30,100     # bytes, and how many times the packed size: beyond both, an archive is no honest one
 
-def check_archive(path:str|Path)->bool:  # is it a zip archive?
-    "`ValueError` for an archive whose content is far larger than its file"
+def check_archive(
+    path:str|Path,
+    content:bool=False,  # also compare what is in it with the checksums in it (`torch.load` does not)
+)->bool:                 # is it a zip archive?
+    "`ValueError` for an archive whose content is far larger than its file, or not what its checksums say"
     if not zipfile.is_zipfile(path): return False
     with reading(path, 'zip archive'), zipfile.ZipFile(path) as z: sizes = [i.file_size for i in z.infolist()]
     packed,total = Path(path).stat().st_size,sum(sizes)
     if total > max(_LARGE, _FOLD*packed): raise ValueError(f'{path} has {packed/2**20:.1f} MiB and would unpack to {total/2**30:.1f} GiB: at most {_FOLD} times its size is allowed')
+    if content:
+        with reading(path, 'zip archive'), zipfile.ZipFile(path) as z: spoiled = z.testzip()
+        if spoiled: raise ValueError(f'{path} is damaged: {spoiled} in it does not match its checksum')
     return True
 
 # %% ../nbs/05_files.ipynb #c5d8e0f0
@@ -39,7 +45,7 @@ def _existing(path:str|Path)->Path:
 
 def read_torch(path:str|Path)->dict:
     "The dictionary in a file of `torch.save`, on the CPU; `ValueError` for a file that is damaged or holds more than data"
-    check_archive(_existing(path))
+    check_archive(_existing(path), content=True)
     with reading(path, 'PyTorch file, or holds more than tensors'): content = torch.load(path, map_location='cpu', weights_only=True)
     if not isinstance(content, Mapping): raise ValueError(f'{path} holds {type_name(content)}, no dictionary of tensors')
     return dict(content)
@@ -142,6 +148,7 @@ def rebuild(
     path:str|Path, what:str,       # the file, and what it should hold, for messages
 )->nn.Module:
     "The module of a file; sizes that its tensors do not have are a `ValueError`, before memory or time is spent on them"
+    if not isinstance(settings, dict): raise ValueError(f'{path} is damaged or no {what}: its settings are {type_name(settings)}')
     for k,v in settings.items():
         whole,many = isinstance(v, int) and not isinstance(v, bool),k.endswith(('depth', 'layers', 'blocks'))
         most = len(tensors) if many else max(2**20, sum(t.numel() for t in tensors.values()))

@@ -7,7 +7,7 @@ __all__ = ['SMALL', 'PARTS', 'KAMIG', 'augment', 'create_model', 'set_trainable'
            'push_to_hub', 'load_pretrained', 'from_pretrained', 'load_released']
 
 # %% ../nbs/40_model.ipynb #b55a42d3
-import inspect
+import inspect, math
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -70,6 +70,11 @@ def augment(
 # %% ../nbs/40_model.ipynb #3a08f402
 SMALL = dict(dim=128, depth=5, num_heads=2)  # the size of a model when nothing is said
 
+def _check_number(name:str, value, kind):
+    "`ValueError` for a setting that should be a number of this kind and is none"
+    if kind is int and type(value) is not int: raise ValueError(f'{name} must be a whole number, not {value!r}')
+    if kind is float and (isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)): raise ValueError(f'{name} must be a finite number, not {value!r}')
+
 def create_model(
     backbone:str,                        # a registered name: 'maskgit', 'autonat', ...
     graphs:KnowledgeGraphs|None=None,    # with graphs, the knowledge-augmented model
@@ -84,6 +89,7 @@ def create_model(
     if missing: raise ValueError(f'{", ".join(missing)} must be given to build {backbone}')
     if graphs is not None: graphs.check(config['codebook_size'], config['seq_len'], config.get('num_classes'))
     sizes = {k: v for k,v in config.items() if k in parameters}
+    for k,v in sizes.items(): _check_number(k, v, parameters[k].annotation)
     model = BACKBONES[backbone](**sizes)
     model.config = dict(backbone=backbone, **sizes)
     return model if graphs is None else augment(model, graphs, **{k: v for k,v in config.items() if k in fusion})

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .core import type_name
+from .core import reading, type_name
 from .files import check_archive
 
 # %% ../nbs/17_pickles.ipynb #f2c5df1e
@@ -73,13 +73,20 @@ def _array(noted)->np.ndarray:
 def read_arrays(
     path:str|Path,  # a pickle of one array or tensor, or of a list of them; or what `torch.save` made of the same
 )->list[np.ndarray]:
-    "The arrays of a file, executing nothing in it; read-only. `ValueError` or `pickle.UnpicklingError` (or whatever a damaged pickle fails with) for other content"
-    if check_archive(path):
-        found = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-        found = list(found) if isinstance(found, (list, tuple)) else [found]
-        for t in found:
-            if not isinstance(t, torch.Tensor): raise ValueError(f'it holds {type_name(t)}, not an array')
-            if t.nbytes > t.untyped_storage().nbytes(): raise ValueError(f'a tensor of {t.numel()} numbers repeats a storage of {t.untyped_storage().nbytes()} bytes')
-        return [t.detach().numpy() for t in found]
+    "The arrays of a file, executing nothing in it; read-only. `ValueError` for other content"
+    archive = check_archive(path, content=True)
+    with reading(path, 'file of arrays'): return _tensors(path) if archive else _pickled(path)
+
+def _tensors(path:str|Path)->list[np.ndarray]:
+    "The tensors in a file of `torch.save`"
+    found = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    found = list(found) if isinstance(found, (list, tuple)) else [found]
+    for t in found:
+        if not isinstance(t, torch.Tensor): raise ValueError(f'it holds {type_name(t)}, not an array')
+        if t.nbytes > t.untyped_storage().nbytes(): raise ValueError(f'a tensor of {t.numel()} numbers repeats a storage of {t.untyped_storage().nbytes()} bytes')
+    return [t.detach().numpy() for t in found]
+
+def _pickled(path:str|Path)->list[np.ndarray]:
+    "The arrays in a bare pickle"
     with open(path, 'rb') as f: found = _Recipe(f).load()
     return [_array(noted) for noted in (found if isinstance(found, (list, tuple)) else [found])]
