@@ -125,7 +125,7 @@ def distinct_classes(
     labels:Tensor,     # (B,); C: no class
     num_classes:int,   # C
 )->tuple[Tensor,Tensor]:  # (U,) classes and, for each image, its place among them (B,)
-    "The classes that a batch needs, each once; off the CPU the labels as they are, or all classes if these are fewer"
+    "The classes that a batch needs, each once; on a GPU, which would have to be waited for, all classes or one for each image, whichever are fewer"
     if labels.device.type == 'cpu': return labels.unique(return_inverse=True)
     if len(labels) > num_classes: return torch.arange(num_classes + 1, device=labels.device),labels
     return labels,torch.arange(len(labels), device=labels.device)
