@@ -88,14 +88,16 @@ def incompatibility_graph(
     "The codes that no image of a class shows at a position: the paper's position-token incompatibility graph"
     check_tokens(tokens, codebook_size)
     labels = check_labels(labels, len(tokens), num_classes)
-    seq_len = tokens.shape[1]
-    seen = torch.zeros(num_classes*seq_len*codebook_size, dtype=torch.bool)
-    for part,chunk in token_chunks(tokens, seq_len):
-        cell = labels[part,None]*seq_len + torch.arange(seq_len)
-        seen[(cell*codebook_size + chunk).flatten()] = True
-    never = seen.logical_not_().view(num_classes, seq_len, codebook_size)
-    never[torch.bincount(labels, minlength=num_classes) == 0] = False   # no image, no evidence
-    return IncompatibilityGraph.from_dense(never)
+    tokens = tokens.detach().cpu().numpy() if isinstance(tokens, Tensor) else np.asarray(tokens)
+    seq_len,order = tokens.shape[1],labels.argsort(stable=True)
+    bits,cell = np.zeros((num_classes, seq_len, -(-codebook_size//8)), np.uint8), np.arange(seq_len)*codebook_size
+    ends = torch.bincount(labels, minlength=num_classes).cumsum(0).tolist()
+    for c,(start,stop) in enumerate(zip([0, *ends], ends)):
+        if start == stop: continue                                      # no image, no evidence
+        never = np.ones(seq_len*codebook_size, bool)
+        for _,images in token_chunks(order[start:stop], seq_len): never[(tokens[images.numpy()] + cell).ravel()] = False
+        bits[c] = np.packbits(never.reshape(seq_len, codebook_size), axis=-1, bitorder='little')
+    return IncompatibilityGraph(torch.from_numpy(bits), codebook_size)
 
 # %% ../nbs/20_graphs.ipynb #beyo0002
 def association_information(

@@ -8,6 +8,7 @@ __all__ = ['SMALL', 'PARTS', 'KAMIG', 'augment', 'create_model', 'set_trainable'
 
 # %% ../nbs/40_model.ipynb #b55a42d3
 import inspect, math
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from . import __version__
 from .core import check_choice, from_dict, load_tensors, read_json, reading, save_tensors, sha256_json, sha256_state, type_name, write_json
 from .downloads import local_path
 from .files import fill, rebuild
-from .fusion import FusionConfig, GraphFusion
+from .fusion import FusionConfig, GraphFusion, expecting
 from .graphs import KnowledgeGraphs
 from .layers import BACKBONES, Backbone, SelfAttention
 from .released import RELEASED, check_graphs, read_published, translate
@@ -36,6 +37,10 @@ class KAMIG(nn.Module):
     def residuals(self, tokens:Tensor, condition):
         "What the graphs add before each layer: `depth` tensors (B, L, D)"
         return self.fusion(self.token_embedding().detach(), tokens, None if self.num_classes is None else condition)
+
+    def expecting(self, condition)->AbstractContextManager:
+        "Context manager: until its end the model is asked about these conditions and no other; what the graphs say of them is made once"
+        return expecting(self.fusion, None if self.num_classes is None else condition)
 
     def hidden(self, tokens:Tensor, condition)->Tensor:  # (B, L, D)
         "The last features at the image positions"
