@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import kamig
-from .core import check_choice, data_dir, default_device, generator, locked, repo_root, sha256_json, sha256_state, write_json
+from .core import check_choice, data_dir, default_device, generator, locked, repo_root, sha256_json, sha256_state, to_be_made, write_json
 from .counts import corpus_sample
 from .data import Images, load_images
 from .downloads import FILES
@@ -85,6 +85,7 @@ def cached_stage(
     "The stage from its folder, or trained now (going on with a checkpoint found there)"
     folder = data_dir()/'cache'/f'{name}-{sha256_json([kamig.__version__, inputs])[:16]}'
     path = folder/'weights.safetensors'
+    if not path.exists(): to_be_made(folder)
     with locked(folder):
         if not path.exists():
             start = time.perf_counter()
@@ -103,6 +104,7 @@ def cached_facts(
 )->dict:
     "Numbers that were found before, or are found now"
     path = data_dir()/'cache'/f'{name}-{sha256_json([kamig.__version__, inputs])[:16]}.json'
+    if not path.exists(): to_be_made(path)
     with locked(path):
         if not path.exists(): write_json(path, find())
     return json.loads(path.read_text())
@@ -192,13 +194,18 @@ class Material(Corpus):
         data,g = self.tokens('train'),self.preset.graphs
         return corpus_sample(data.tokens, data.labels, g.num_images, g.image_seed)
 
+    @property
+    def graphs_path(self)->Path:
+        "The file of the graphs"
+        inputs = [kamig.__version__, self.tokens('train').fingerprint, asdict(self.graph_config), asdict(self.preset.graphs)]
+        return data_dir()/'cache'/f'graphs-{sha256_json(inputs)[:16]}.safetensors'
+
     @cached_property
     def graphs(self)->KnowledgeGraphs:
         "The knowledge graphs of the training tokens"
-        data,g = self.tokens('train'),self.preset.graphs
-        path = data_dir()/'cache'/f'graphs-{sha256_json([kamig.__version__, data.fingerprint, asdict(self.graph_config), asdict(g)])[:16]}.safetensors'
-        if not path.exists():
-            build_graphs(*self.counted, **asdict(self.graph_config), only=g.names, provenance=dict(tokens=data.fingerprint, made_by=provenance())).save(path)
+        if not (path := self.graphs_path).exists():
+            to_be_made(path)
+            build_graphs(*self.counted, **asdict(self.graph_config), only=self.preset.graphs.names, provenance=dict(tokens=self.tokens('train').fingerprint, made_by=provenance())).save(path)
         graphs = KnowledgeGraphs.load(path)
         return graphs.with_codebook(self.tokenizer.module.codebook.cpu()) if self.preset.fusion.nodes == 'vq_codebook' else graphs
 
@@ -222,12 +229,16 @@ class Material(Corpus):
         return encode_captions(*self.text_encoder, captions) if self.preset.published else self.words(captions)
 
     @cached_property
-    def extractor(self)->Extractor:
-        "The network that looks at images: Inception where its weights are at hand, else one trained here"
-        if inception_weights(): return find_extractor()
+    def feature_net(self)->Stage:
+        "A small classifier of these images"
         images,config = self.train,self.preset.evaluation.feature_fit
         def train(folder): return train_feature_net(images, images.labels, len(images.classes), config, 0, folder), None
-        return find_extractor(cached_stage('features', [images.fingerprint, asdict(config)], train, save_feature_net, load_feature_net).module)
+        return cached_stage('features', [images.fingerprint, asdict(config)], train, save_feature_net, load_feature_net)
+
+    @cached_property
+    def extractor(self)->Extractor:
+        "The network that looks at images: Inception where its weights are at hand, else the one trained here"
+        return find_extractor(None if inception_weights() else self.feature_net.module)
 
 # %% ../nbs/61_material.ipynb #mat00021
 MAX_REFERENCE = 10_000  # real images behind precision, recall and the local distance: as many as ADM's reference holds

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import atomic_path, locked, progress, sha256_file, sha256_json, write_json
+from .core import atomic_path, locked, progress, sha256_file, sha256_json, to_be_made, write_json
 from .data import Images
 from .tokenizers import Tokenizer, to_float
 
@@ -95,6 +95,7 @@ def tokenize(
     if images.labels.max() >= 2**16: raise ValueError(f'{images.name} has more than 65536 classes; labels are stored in 16 bits')
     content = dict(images=images.fingerprint, tokenizer=tokenizer.fingerprint)
     folder = Path(root)/f'{images.name.replace("/", "-")}-{sha256_json(content)[:16]}'
+    if not (folder/'about.json').exists(): to_be_made(folder)
     with locked(folder):
         if (folder/'about.json').exists(): return TokenCache(folder)
         folder.mkdir(exist_ok=True)
