@@ -125,7 +125,7 @@ def _needed(stage:str, parameters:Parameters)->tuple[str,...]:
 
 def _finders(experiment:Experiment)->dict[str,Callable[[],Path]]:
     "How the place of each is found"
-    def graphs(): return experiment.graphs and experiment.graphs_path
+    def graphs(): return experiment.graphs and experiment.graphs_path(experiment.tokens('train'))
     found = {'tokenizer': lambda: experiment.tokenizer.folder, 'tokens, training': lambda: experiment.tokens('train').folder,
              'tokens, held-out': lambda: experiment.tokens('heldout').folder, 'graphs': graphs, 'feature network': lambda: experiment.feature_net.folder}
     return found | {arm: lambda arm=arm: experiment.arm(arm).folder for arm in ('backbone', 'head', 'ka')}
