@@ -118,8 +118,8 @@ def surprising_sets(
     check_choice('side', side, ('rare', 'common'))
     check_tokens(tokens, codebook_size)
     labels = check_labels(labels, len(tokens), num_classes)
-    share = position_histogram(tokens, codebook_size).sum(1).double()
-    share,bits = (share/share.sum()).numpy(),[]
+    counts = position_histogram(tokens, codebook_size).sum(1).double()
+    share,bits = (counts/counts.sum()).numpy(),[]
     for c in range(num_classes):
         mine = (labels == c).nonzero().flatten().numpy()
         found = position_histogram(tokens[mine], codebook_size).T.numpy() if len(mine) else np.zeros((tokens.shape[1], codebook_size))
