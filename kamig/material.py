@@ -85,7 +85,7 @@ class Stage:
         "The log: rows of step, loss, learning_rate"
         return [json.loads(r) for r in (self.folder/'log.jsonl').read_text().splitlines()]
 
-# %% ../nbs/61_material.ipynb #mat00006
+# %% ../nbs/61_material.ipynb #stg00002
 def _save_versions(folder:Path, module:nn.Module, result:Fit, save:Callable):
     "The weights of the last step and the best ones, as files of their own"
     save(folder/'raw.safetensors', module)
