@@ -1209,7 +1209,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'kamig.stages.graphs_file': ('stages.html#graphs_file', 'kamig/stages.py'),
                               'kamig.stages.named_extractor': ('stages.html#named_extractor', 'kamig/stages.py'),
                               'kamig.stages.plan': ('stages.html#plan', 'kamig/stages.py'),
-                              'kamig.stages.results_folder': ('stages.html#results_folder', 'kamig/stages.py'),
                               'kamig.stages.run_evaluate': ('stages.html#run_evaluate', 'kamig/stages.py'),
                               'kamig.stages.run_graphs': ('stages.html#run_graphs', 'kamig/stages.py'),
                               'kamig.stages.run_sample': ('stages.html#run_sample', 'kamig/stages.py'),
