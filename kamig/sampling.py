@@ -255,7 +255,7 @@ def _decode(state:Decoding, sampler:Sampler, bar:bool):
     steps = range(len(sampler.plan))
     with ExitStack() as stack:
         for network in (state.model, *sampler.networks): stack.enter_context(evaluating(network))
-        if hasattr(state.model, 'expecting'): stack.enter_context(state.model.expecting(state.condition))
+        if hasattr(state.model, 'prepared_for'): stack.enter_context(state.model.prepared_for(state.condition))
         for t in progress_bar(steps, desc='sampling') if bar else steps:
             state.step,state.numbers = t,sampler.plan[t]
             proposal = sampler.propose(state)
