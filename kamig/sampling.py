@@ -34,7 +34,7 @@ def draw_tokens(
     u:Tensor,                   # (B, L) uniform numbers
 )->Tensor:                      # (B, L) long
     "Categorical samples by inverting the distribution function"
-    if logits.dim() != 3 or u.shape != logits.shape[:2] or not logits.shape[2]: raise ValueError(f'need logits (B, L, V) and numbers (B, L), not {tuple(logits.shape)} and {tuple(u.shape)}')
+    if logits.dim() != 3 or not logits.shape[2] or u is not None and u.shape != logits.shape[:2]: raise ValueError(f'need logits (B, L, V) and numbers (B, L), not {tuple(logits.shape)} and {u if u is None else tuple(u.shape)}')
     if not isinstance(temperature, Tensor) and not 0 <= temperature < float('inf'): raise ValueError(f'temperature must be finite and not negative, not {temperature}')
     if isinstance(temperature, Tensor): temperature = _spread(temperature, logits).clamp_min(1e-4)
     elif temperature == 0: return logits.argmax(-1)
