@@ -19,7 +19,7 @@ copyright = 'The kamig developers, Apache-2.0'
 version = release = pages.version(HERE.parent)
 
 extensions = ['myst_nb']
-exclude_patterns = ['_build', '**.ipynb_checkpoints']
+exclude_patterns = ['_short.md', '_build', 'jupyter_execute', '**.ipynb_checkpoints']
 nb_execution_mode = 'off'                    # the saved outputs are shown
 nb_merge_streams = True
 suppress_warnings = ['mystnb.unknown_mime_type']

@@ -247,6 +247,23 @@ def in_short(readme:str)->str:
     claims = list(dict.fromkeys(c for line in found.values() for c in line))
     return '\n'.join(['| ' + ' | '.join([*head[:2], *claims]) + ' |', '|' + '---|'*(2 + len(claims)), *('| ' + ' | '.join([*key, *(line.get(c, '') for c in claims)]) + ' |' for key,line in found.items())]) + '\n'
 
+def relinked(text:str, known:dict[str,str])->str:
+    "A file of the repository's root as a page: links to what the site has lead there, other relative ones become plain text"
+    def link(m):
+        title,target = m[1],m[2]
+        if re.match(r'https?:|mailto:|#', target): return m[0]
+        path,_,anchor = target.partition('#')
+        return f'[{title}]({known[path]}{"#" + anchor if anchor else ""})' if path in known else title
+    return re.sub(r'(?<!!)\[([^\]]*)\]\(([^)\s]+)\)', link, re.sub(r'!\[[^\]]*\]\([^)]*\)', '', text))
+
+def project(root:Path, known:dict[str,str])->dict[str,str]:
+    "Contributing and changelog where the repository has them, and the page that leads to them"
+    found = {name.lower() + '.md': relinked((root/f'{name}.md').read_text(), known) for name in ('CONTRIBUTING', 'CHANGELOG') if (root/f'{name}.md').exists()}
+    cite = m[0] if (m := re.search(r'```bibtex\n.*?```', (root/'README.md').read_text(), re.S)) else ''
+    tests = ['The notebooks are the only source; `nbdev_export` writes the package from them, and the test command of the [front page](index.md) runs every lesson.', '']
+    page = ['# The project', '', *tests, f'Version {version(root)}, licence Apache 2.0. This package is independent of the paper\'s authors; please cite their paper:', '', cite, '', *tree([n[:-3] for n in found])]
+    return found | {'project.md': '\n'.join(page)}
+
 def results(root:Path, executed:list[Notebook])->str:
     "Tables of the README, what was claimed of them, and the executed notebooks"
     claims = root/'docs'/'claims.md'
@@ -278,6 +295,9 @@ def write(root:Path, docs:Path):
     rows = [f'| [{nb.title}](run/{nb.path.name}) | {nb.subtitle} |' for nb in runnable]
     made[docs/'run.md'] = '\n'.join(['# Notebooks to run', '', 'Each has one cell of parameters and runs from top to bottom, in JupyterLab or with papermill. What a stage made is kept and found again.', '', '| notebook | what, and how it is started |', '|---|---|', *rows, '', '```{toctree}', ':hidden:', '', *(f'run/{nb.name}' for nb in runnable), '```', ''])
     made |= {docs/'api'/'index.md': api_index(numbered), docs/'glossary.md': glossary(numbered), docs/'findings.md': results(root, executed)}
+    known = {str(p.relative_to(root)): str(q.relative_to(docs)) for p,q in [(nb.path, docs/('notebooks' if nb.number else 'run')/nb.path.name) for nb in numbered + runnable] + [(nb.path, docs/'results'/nb.path.name) for nb in executed]}
+    known |= {f'docs/{p.relative_to(docs)}': str(p.relative_to(docs)) for p in docs.rglob('*.md')}
+    made |= {docs/name: text for name,text in project(root, known).items()} | {docs/'_short.md': in_short((root/'README.md').read_text())}
     for folder in ('notebooks', 'run', 'results', 'api'):
         for old in (docs/folder).glob('*') if (docs/folder).exists() else ():
             if old.is_file() and old not in made: old.unlink()
