@@ -19,14 +19,14 @@ copyright = 'The kamig developers, Apache-2.0'
 version = release = pages.version(HERE.parent)
 
 extensions = ['myst_nb']
-exclude_patterns = ['_short.md', '_build', 'jupyter_execute', '**.ipynb_checkpoints']
+exclude_patterns = ['_short.md', '_templates', '_build', 'jupyter_execute', '**.ipynb_checkpoints']
 nb_execution_mode = 'off'                    # the saved outputs are shown
 nb_merge_streams = True
 suppress_warnings = ['mystnb.unknown_mime_type']
 myst_enable_extensions = ['dollarmath', 'deflist', 'attrs_inline']
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
-python_maximum_signature_line_length = 80
+python_maximum_signature_line_length = 240
 toc_object_entries_show_parents = 'hide'
 add_module_names = False
 pygments_style = 'a11y-high-contrast-light'
@@ -34,6 +34,7 @@ pygments_style = 'a11y-high-contrast-light'
 html_theme = 'sphinx_book_theme'
 html_title = 'kamig'
 html_static_path = ['_static']
+templates_path = ['_templates']
 html_css_files = ['kamig.css']
 html_copy_source = html_show_sourcelink = False
 html_math_renderer = 'mathml'

@@ -165,11 +165,11 @@ def entry(node, source:str)->list[str]:
     text = '\n'.join(source.split('\n')[min([node.lineno, *(d.lineno for d in node.decorator_list)]) - 1:node.end_lineno])
     registered = [f'Registered in `{ast.unparse(d.func.value)}` as {", ".join(f"`{ast.unparse(x)}`" for x in d.args)}.' for d in node.decorator_list if isinstance(d, ast.Call) and getattr(d.func, 'attr', '') == 'register']
     if not isinstance(node, ast.ClassDef):
-        return [f'`````{{py:function}} {node.name}{signature(node, source)}', *described(node, source), *registered, *folded('Source', text), '`````', '']
+        return [f'`````{{py:function}} {node.name}{signature(node, source)}', *described(node, source), '', *registered, *folded('Source', text), '`````', '']
     init = next((n for n in node.body if getattr(n, 'name', '') == '__init__'), None)
     fields = fields_of(node, source)
     bases = ', '.join(ast.unparse(b) for b in node.bases)
-    out = [f'`````{{py:class}} {node.name}' + (signature(init, source, True) if init else ''), plain(ast.get_docstring(node) or ''), *([f'Bases: `{bases}`.'] if bases else []), *registered,
+    out = [f'`````{{py:class}} {node.name}' + (signature(init, source, True) if init else ''), plain(ast.get_docstring(node) or ''), *(['', f'Bases: `{bases}`.'] if bases else []), *(['', *registered] if registered else []),
            *(table(*parameters_of(init, source)) if init else []), *table(fields)]
     for n in node.body:
         if not isinstance(n, ast.FunctionDef) or n.name.startswith('_') or not ast.get_docstring(n): continue
