@@ -143,7 +143,7 @@ def _map_classes(atlas:'Atlas', code:int, share:Tensor, panels, maps:int):
     for ax in panels[len(classes):]: ax.axis('off')
     for ax,c in zip(panels, classes):
         forbidden = never.rows(torch.tensor([c]))[0,:,code] if never else None
-        image = _position_map(ax, share[c], forbidden, atlas.cache.grid, f'{atlas.classes[c]}: {share[c].sum():.2f} per image', max(share.max().item(), 1e-9))
+        image = _position_map(ax, share[c], forbidden, atlas.cache.grid, f'{atlas.classes[c][:18]}\n{share[c].sum():.2f} per image', max(share.max().item(), 1e-9))
     return image
 
 def plot_code(
@@ -156,13 +156,13 @@ def plot_code(
     known = {name: chosen_codes(graph, code, count) for name,graph in atlas.graphs if graph.kind == 'token'}
     share = code_positions(atlas.cache.tokens, atlas.cache.labels, code, atlas.cache.num_classes)
     lines,rows = -(-min(maps, len(share))//5),{f'code {code}': [code], **known}
-    fig = plt.figure(figsize=(7.5, .8*len(rows) + 1.45*lines + .3))
-    above,below = fig.subfigures(2, 1, height_ratios=(.8*len(rows), 1.45*lines + .3))
+    fig = plt.figure(figsize=(7.5, .8*len(rows) + 1.6*lines + .3))
+    above,below = fig.subfigures(2, 1, height_ratios=(.8*len(rows), 1.6*lines + .3))
     for ax,(name,codes) in zip(above.subplots(len(rows), 1, squeeze=False, gridspec_kw=dict(left=.17, right=.9, top=.97, bottom=.1, hspace=.5)).flatten(), rows.items()):
         show_codes(atlas.pictures, codes, ax, count)
         ax.set_anchor('W')
         ax.text(-.02, .5, name, ha='right', va='center', fontsize=9, transform=ax.transAxes)
-    panels = below.subplots(lines, 5, squeeze=False, gridspec_kw=dict(left=.02, right=.86, top=.88, bottom=.04, hspace=.25)).flatten()
+    panels = below.subplots(lines, 5, squeeze=False, gridspec_kw=dict(left=.02, right=.86, top=.86, bottom=.03, hspace=.35)).flatten()
     image = _map_classes(atlas, code, share, panels, maps)
     below.colorbar(image, cax=below.add_axes((.89, .1, .015, .7))).set_label('share of the images', fontsize=8)
     return fig
@@ -182,6 +182,7 @@ def plot_class(
     fig = plt.figure(figsize=(8, 2.8))
     left,right = fig.subfigures(1, 2, width_ratios=(3, 5))
     ax = plot_incompatible(atlas.graphs.incompatibility, label, atlas.cache.grid, f'class {atlas.classes[label]}', ax=left.subplots(gridspec_kw=dict(left=.05, right=.95, bottom=.05)))
+    ax.images[0].set_clim(ax.images[0].get_array().min(), ax.images[0].get_array().max())   # with many codes all shares are near 1
     if height == 1: ax.set_aspect('auto')
     ax.plot(column, row, 's', markersize=9, markerfacecolor='none', markeredgecolor='#D55E00', markeredgewidth=2)
     half = -(-count//2)
