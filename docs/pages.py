@@ -12,7 +12,7 @@ from mdit_py_plugins.anchors.index import slugify
 
 GROUPS = {0: ('foundations', 'Foundations'), 1: ('tokens', 'Images, tokens, text'), 2: ('knowledge', 'Knowledge'), 3: ('generators', 'Generators'),
           4: ('sampling', 'Model, training, sampling'), 5: ('evaluation', 'Metrics and evaluation'), 6: ('experiments', 'Experiments and reports'),
-          7: ('use', 'In use'), 8: ('explore', 'Looking and playing'), 9: ('more', 'More')}
+          7: ('tables', 'Tables, figures, claims'), 8: ('tools', 'Looking, checking, playing'), 9: ('use', 'Command line and public names')}
 DIRECTIVE = re.compile(r'^#\s*\|.*\n?', re.M)
 
 
@@ -296,11 +296,13 @@ def write(root:Path, docs:Path):
     made[docs/'run.md'] = '\n'.join(['# Notebooks to run', '', 'Each has one cell of parameters and runs from top to bottom, in JupyterLab or with papermill. What a stage made is kept and found again.', '', '| notebook | what, and how it is started |', '|---|---|', *rows, '', '```{toctree}', ':hidden:', '', *(f'run/{nb.name}' for nb in runnable), '```', ''])
     made |= {docs/'api'/'index.md': api_index(numbered), docs/'glossary.md': glossary(numbered), docs/'findings.md': results(root, executed)}
     known = {str(p.relative_to(root)): str(q.relative_to(docs)) for p,q in [(nb.path, docs/('notebooks' if nb.number else 'run')/nb.path.name) for nb in numbered + runnable] + [(nb.path, docs/'results'/nb.path.name) for nb in executed]}
-    known |= {f'docs/{p.relative_to(docs)}': str(p.relative_to(docs)) for p in docs.rglob('*.md')}
+    known |= {f'docs/{p.relative_to(docs)}': str(p.relative_to(docs)) for p in docs.rglob('*.md')} | {f'{n}.md': f'{n.lower()}.md' for n in ('CONTRIBUTING', 'CHANGELOG') if (root/f'{n}.md').exists()}
     made |= {docs/name: text for name,text in project(root, known).items()} | {docs/'_short.md': in_short((root/'README.md').read_text())}
     for folder in ('notebooks', 'run', 'results', 'api'):
         for old in (docs/folder).glob('*') if (docs/folder).exists() else ():
             if old.is_file() and old not in made: old.unlink()
+    for name in ('contributing.md', 'changelog.md'):
+        if docs/name not in made: (docs/name).unlink(missing_ok=True)
     for path,text in made.items():
         path.parent.mkdir(exist_ok=True)
         if not path.exists() or path.read_text() != text: path.write_text(text)
