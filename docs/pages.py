@@ -52,6 +52,7 @@ class Notebook:
             text = ''.join(raw['source'])
             cell = Cell(raw['cell_type'], text, raw, heading, anchor)
             for level,title in (re.findall(r'^(#{1,3}) (.+)$', text, re.M) if cell.kind == 'markdown' else ()):
+                if len(level) == 1: continue                     # the page has another title, with the number
                 slug = slugify(re.sub(r'[`*]', '', title))
                 seen[slug] = seen.get(slug, -1) + 1
                 if len(level) == 2: heading,anchor = title.strip(),slug + (f'-{seen[slug]}' if seen[slug] else '')
