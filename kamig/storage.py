@@ -7,18 +7,17 @@ __all__ = ['FORMS', 'SUBSETS', 'StoredTerm', 'FoldedLookup', 'stored_terms', 'St
            'kept_numbers', 'count_flops', 'time_and_memory', 'sized_graphs', 'measure_generation', 'run_storage',
            'storage_blocks', 'table_4_of']
 
-# %% ../nbs/72_storage.ipynb #40becaf9
+# %% ../nbs/72_storage.ipynb #c95e78e6
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .accounting import shapes_only
-from .core import Registry, check_choice, default_device, generator, write_json
+from .core import Registry, check_choice, default_device, generator
 from .fusion import Lookup, Residuals, position_term, token_terms
 from .graphs import IncompatibilityGraph, KnowledgeGraphs
 from .material import provenance

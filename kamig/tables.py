@@ -115,7 +115,7 @@ def cell_of(
     "One number of several records"
     return cell_at([(address, record, keys) for address,record in sources.items()], **conditions)
 
-# %% ../nbs/70_tables.ipynb #40f86f0e
+# %% ../nbs/70_tables.ipynb #a45046ab
 IMAGE_CONDITIONS = CONDITIONS
 TOKEN_CONDITIONS = ('tokenizer', 'heldout')    # a likelihood depends on the codes and on the images
 BOLD = ('decisive', 'printed', 'none')
@@ -126,7 +126,8 @@ class Column:
     key:str
     heading:str
     better:str = ''        # 'lower' or 'higher'; empty: neither is better
-    digits:int = 3
+    digits:int = 3         # behind the point
+    form:str = ''          # a format that is used instead: 'g'
     factor:float = 1.      # shown is the value times this: 1e-6 for millions
     needs:tuple = ()       # conditions that must agree
 
@@ -137,7 +138,7 @@ class Column:
         "Mean ± standard deviation; whole numbers that agree without; – where nothing is known"
         if not cell.values: return '–'
         if not cell.is_number: return ', '.join(dict.fromkeys(map(str, cell.values))) + cell.mark
-        show = f',.{self.digits}f'
+        show = self.form or f',.{self.digits}f'
         fixed = cell.deviation is None or all(isinstance(v, int) for v in cell.values) and cell.deviation == 0
         return f'{cell.mean*self.factor:{show}}' + ('' if fixed else f' ± {cell.deviation*self.factor:{show}}') + cell.mark
 
