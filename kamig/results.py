@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['NAMES', 'SAMPLER_ROWS', 'BOLD_NOTE', 'PRINTED_AS', 'RECORDERS', 'image_conditions', 'comparable_groups', 'run_blocks',
            'published_steps', 'unlike_preset', 'sampler_block', 'table_1', 'same_weights', 'caption_blocks', 'table_2',
-           'settings_block', 'table_6', 'record_path', 'make_missing', 'check_run']
+           'settings_block', 'table_6', 'record_path', 'check_all_files', 'make_missing', 'check_run']
 
-# %% ../nbs/74_results.ipynb #3de522c5
+# %% ../nbs/74_results.ipynb #41d8153f
 from collections import defaultdict
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from .captions import run_captions, run_coco
 from .core import Registry, check_choice, data_dir, repo_root, write_json
 from .experiment import Experiment, run_experiment
 from .layers import BACKBONES
+from .material import check_files
 from .presets import Preset, make_preset
 from .report import ARM_NAMES, reported
 from .tables import IMAGE_CONDITIONS, TABLES, Block, Cell, Column, Table, by_experiment, cell_at, cell_of, follow, made_with, printed_block, read_records
@@ -201,7 +202,7 @@ def table_6(records:dict)->Table:  # by kind, as `read_records` gives them
              f'Of {len(records["runs"] | records["samplers"])} records, {len(unlike)} were trained otherwise' + (': ' + '; '.join(f'{a} ({", ".join(u)})' for a,u in unlike.items()) if unlike else '') + '.')
     return Table('table6', 'Settings of the fine-tune: as printed, and as the presets have them, from which every run takes its own.', (printed_block('table6', _PRINTED_6, ('model',), 'As printed in the paper'), *blocks), notes)
 
-# %% ../nbs/74_results.ipynb #3452c9b5
+# %% ../nbs/74_results.ipynb #e1dcd549
 RECORDERS = Registry('kind of record')   # name of the folder -> function(experiment, path): measures and writes
 
 @RECORDERS.register('runs')
@@ -218,6 +219,14 @@ def record_path(folder:str|Path, kind:str, experiment:Experiment)->Path:
     check_choice('kind of record', kind, RECORDERS)
     return Path(folder)/('' if kind == 'runs' else kind)/f'{_PREFIX[kind]}{experiment.name}.json'
 
+def check_all_files(presets:list[Preset]):
+    "`FileNotFoundError` naming every published file that any of these presets needs"
+    wanted = []
+    for preset in presets:
+        try: check_files(preset)
+        except FileNotFoundError as e: wanted.append(str(e))
+    if wanted: raise FileNotFoundError('; '.join(wanted))
+
 def make_missing(
     folder:str|Path,                 # of records; empty: paper/runs of the repository
     presets:list[Preset], seeds:list[int],
@@ -226,7 +235,8 @@ def make_missing(
 )->list[Path]:                       # the records that were missing
     "Make the records that are not there, in order; `FileNotFoundError` naming the published files that are needed"
     folder = Path(folder) if folder else repo_root()/'paper'/'runs'
-    experiments = [Experiment(p, seed) for p in presets for seed in seeds]          # all files are looked for before any work
+    check_all_files(presets)
+    experiments = [Experiment(p, seed) for p in presets for seed in seeds]
     missing = [(record_path(folder, kind, e), kind, e) for e in experiments for kind in kinds if not record_path(folder, kind, e).exists()]
     if not dry:
         for path,kind,e in missing: RECORDERS[kind](e, path)

@@ -5,19 +5,20 @@
 # %% auto #0
 __all__ = ['FORMS', 'SUBSETS', 'StoredTerm', 'FoldedLookup', 'stored_terms', 'StoredKAMIG', 'online', 'precomputed', 'folded',
            'kept_numbers', 'count_flops', 'time_and_memory', 'sized_graphs', 'measure_generation', 'run_storage',
-           'storage_blocks', 'table_4_of']
+           'make_storage', 'storage_blocks', 'table_4_of']
 
-# %% ../nbs/72_storage.ipynb #c95e78e6
-import time
+# %% ../nbs/72_storage.ipynb #854ae456
+import re, time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .accounting import shapes_only
-from .core import Registry, check_choice, default_device, generator
+from .core import Registry, check_choice, default_device, generator, repo_root, write_json
 from .fusion import Lookup, Residuals, position_term, token_terms
 from .graphs import IncompatibilityGraph, KnowledgeGraphs
 from .material import provenance
@@ -174,7 +175,22 @@ def run_storage(
     return dict(name=f'storage-autonat-{sizes["dim"]}x{sizes["depth"]}', size=sizes, codebook_size=codebook_size, seq_len=seq_len, num_classes=num_classes, backbone_parameters=_numbers(*backbone.parameters()),
                 batch_size=batch_size, repeats=repeats, num_steps=num_steps, passes=passes, precision='fp32', rows=rows, origin=provenance())
 
-# %% ../nbs/72_storage.ipynb #29994974
+# %% ../nbs/72_storage.ipynb #87797a35
+def make_storage(
+    folder:str|Path='',    # of records; empty: paper/runs of the repository
+    batch_size:int=1, repeats:int=2,
+    dry:bool=False,        # only say what is missing
+    **size,                # of `run_storage`; none: AutoNAT-L
+)->list[Path]:             # the record, if it was missing
+    "Measure on this machine, unless that has been done"
+    chosen = size.get('size', BACKBONE_PRESETS['autonat']['size'])
+    machine = re.sub(r'[^a-z0-9]+', '-', provenance()['device'].lower()).strip('-')
+    path = (Path(folder) if folder else repo_root()/'paper'/'runs')/'storage'/f'autonat-{chosen.dim}x{chosen.depth}-{machine}-batch{batch_size}.json'
+    if path.exists(): return []
+    if not dry: write_json(path, run_storage(batch_size=batch_size, repeats=repeats, **size))
+    return [path]
+
+# %% ../nbs/72_storage.ipynb #7f4c76a3
 _PRINTED = (Column('extra_params_online', 'parameters, online'), Column('extra_params_precomputed', 'parameters, precomputed'), Column('extra_tflops_online', 'TFLOPs, online', digits=2),
             Column('extra_tflops_precomputed', 'TFLOPs, precomputed'), Column('selected', 'selected'))
 _COUNTED = (Column('fixed', 'numbers kept, M', digits=2, factor=1e-6), Column('per_class', 'and per class, M', digits=3, factor=1e-6), Column('bits', 'bits of the graph, MB', digits=1, factor=1/8e6),
@@ -185,9 +201,9 @@ def storage_blocks(address:str, record:dict)->list[Block]:
     "What was counted, and what was measured on one machine"
     fixed = dict(data='random weights', scale=record['name'], size=record['name'])
     def cell(row, *keys): return cell_of({address: record}, 'rows', row, *keys, **fixed)
-    labels = {row: tuple(row.split(', ')) if ', ' in row else (row, '') for row in record['rows']}
-    counted = {labels[row]: dict({k: cell(row, 'numbers', k) for k in ('fixed', 'per_class', 'bits')}, extra=cell(row, 'extra_multiply_adds')) for row in record['rows']}
-    measured = {labels[row]: {k: cell(row, k) for k in ('seconds', 'peak_bytes')} for row in record['rows']}
+    labels = {'backbone': ('none', 'backbone'), **{f'{name}, {form}': (name, form) for name in SUBSETS for form in FORMS}}
+    counted = {label: dict({k: cell(row, 'numbers', k) for k in ('fixed', 'per_class', 'bits')}, extra=cell(row, 'extra_multiply_adds')) for row,label in labels.items()}
+    measured = {label: {k: cell(row, k) for k in ('seconds', 'peak_bytes')} for row,label in labels.items()}
     where = f'{record["origin"]["device"]}, {record["batch_size"]} image{"s" if record["batch_size"] > 1 else ""} at a time, {record["precision"]}'
     return [Block(f'Counted: {record["name"]}, {record["backbone_parameters"]/1e6:.1f} M parameters, {record["num_steps"]} steps of two passes', ('graph', 'form'), _COUNTED, counted, 'none'),
             Block(f'Measured: {where}', ('graph', 'form'), _MEASURED, measured, 'none')]
