@@ -28,7 +28,7 @@ from .sampling import make_plan, sample
 from .sweeps import plan_passes
 from .tables import TABLES, Block, Column, Table, cell_of, made_with, printed_block
 
-# %% ../nbs/72_storage.ipynb #86090386
+# %% ../nbs/72_storage.ipynb #7e3a13ef
 @dataclass
 class StoredTerm:
     "One term of the fusion, encoded"
@@ -68,9 +68,9 @@ class StoredKAMIG(KAMIG):
     def __init__(self, model:KAMIG, labels:Tensor, fold:bool):
         nn.Module.__init__(self)
         for k in ('backbone', 'graphs', 'config', 'codebook_size', 'mask_token_id', 'seq_len', 'num_classes', 'dim', 'depth', 'has_null_class', 'is_grid'): setattr(self, k, getattr(model, k))
-        labels = labels.unique()
-        self.terms,self.fold = stored_terms(model, labels),fold
-        with torch.no_grad(): self.maps = [t.tables() if fold else t.convs for t in self.terms]
+        labels,terms = labels.unique(),stored_terms(model, labels.unique())
+        self.by_class,self.rows = [t.by_class for t in terms],None if fold else [(t.rows, t.bias_scale) for t in terms]
+        with torch.no_grad(): self.maps = [t.tables() if fold else t.convs for t in terms]
         self.row_of = torch.full((self.num_classes + 1,), -1, device=labels.device).scatter(0, labels, torch.arange(len(labels), device=labels.device))
 
     def residuals(self, tokens:Tensor, condition)->Residuals:
@@ -78,10 +78,9 @@ class StoredKAMIG(KAMIG):
         codes,found = tokens.clamp(max=self.codebook_size),self.row_of[condition]
         if not condition.is_cuda and (found < 0).any(): raise ValueError(f'nothing is kept for class {int(condition[found < 0][0])}')
         places = found[:,None]*self.seq_len + torch.arange(self.seq_len, device=tokens.device)
-        def look(t):
-            index = places if t.by_class else codes
-            return FoldedLookup(index) if self.fold else Lookup(t.rows, t.bias_scale, index)
-        return Residuals([(look(t), maps) for t,maps in zip(self.terms, self.maps)], self.depth, None)
+        indices = [places if by_class else codes for by_class in self.by_class]
+        looks = [FoldedLookup(i) for i in indices] if self.rows is None else [Lookup(*rows, i) for rows,i in zip(self.rows, indices)]
+        return Residuals(list(zip(looks, self.maps)), self.depth, None)
 
 # %% ../nbs/72_storage.ipynb #16aa763f
 FORMS = Registry('form')   # name -> function(model, labels) -> a model with the same logits
@@ -152,7 +151,7 @@ def measure_generation(model:nn.Module, labels:Tensor, repeats:int, num_steps:in
     found = time_and_memory(lambda: generate(labels), repeats)
     return dict(flops=count_flops(lambda: generate(labels[:1])), seconds=found['seconds']/len(labels), peak_bytes=found['peak_bytes'])
 
-# %% ../nbs/72_storage.ipynb #065187b9
+# %% ../nbs/72_storage.ipynb #a8b8ad99
 def run_storage(
     size:BackboneSize=BACKBONE_PRESETS['autonat']['size'],         # default: AutoNAT-L
     codebook_size:int=1024, seq_len:int=256, num_classes:int=1000,  # V, L, C
@@ -167,9 +166,12 @@ def run_storage(
     labels = torch.arange(batch_size, device=device) % num_classes
     needed = torch.cat([labels, labels.new_tensor([num_classes])])                 # the classes drawn, and none
     rows = {'backbone': dict(measure_generation(backbone, labels, repeats, num_steps), numbers=dict(fixed=0, per_class=0, bits=0))}
-    for name,names in SUBSETS.items():
-        model = augment(backbone, graphs.only(*names), fidelity='released').to(device).eval()
-        for form,build in FORMS.items(): rows[f'{name}, {form}'] = dict(measure_generation(build(model, needed), labels, repeats, num_steps), numbers=kept_numbers(model, form))
+    for name,form in ((n, f) for n in SUBSETS for f in FORMS):
+        model = augment(backbone, graphs.only(*SUBSETS[name]), fidelity='released').to(device).eval()
+        numbers,stored = kept_numbers(model, form),FORMS[form](model, needed)
+        del model                                                                  # what is measured holds all that it needs
+        rows[f'{name}, {form}'] = dict(measure_generation(stored, labels, repeats, num_steps), numbers=numbers)
+        del stored
     passes = plan_passes(make_plan('autonat', num_steps, seq_len))
     for row in rows.values(): row['extra_multiply_adds'] = (row['flops'] - rows['backbone']['flops'])//2
     return dict(name=f'storage-autonat-{sizes["dim"]}x{sizes["depth"]}', size=sizes, codebook_size=codebook_size, seq_len=seq_len, num_classes=num_classes, backbone_parameters=_numbers(*backbone.parameters()),
