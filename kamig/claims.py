@@ -60,7 +60,7 @@ def exactly(setting:str, unit:str, holds:bool, margin:float, origins:tuple=(), r
 
 NOTHING = Finding('', 'not yet measured')
 
-# %% ../nbs/71_claims.ipynb #f29ff773
+# %% ../nbs/71_claims.ipynb #601efb31
 @dataclass(frozen=True)
 class Claim:
     "What is claimed, and how it is looked at"
@@ -71,7 +71,7 @@ class Claim:
 
 CLAIMS = Registry('claim')   # short name -> `Claim`
 
-PAPER_SCALE = Finding('imagenet, scale paper', 'not testable here', remark='needs ImageNet and the published weights: `papermill nbs/paper/table1.ipynb out.ipynb -p scale paper -p run missing` names the files')
+PAPER_SCALE = Finding('imagenet, scale paper', 'not testable here', remark='needs the images and the published weights')
 
 def compare_arms(
     sources:dict[str,dict],     # address -> record with 'arms', one per seed
@@ -102,7 +102,7 @@ def _by_preset(sources:dict[str,dict])->dict[tuple,dict]:
     for address,r in sorted(sources.items(), key=lambda s: s[1]['seed']): groups[tuple(r['preset'][k] for k in ('dataset', 'backbone', 'scale'))][address] = r
     return dict(sorted(groups.items()))
 
-# %% ../nbs/71_claims.ipynb #f504b6cb
+# %% ../nbs/71_claims.ipynb #6aec491d
 def _pair(table:str, model:str, metric:str)->tuple[float,float]:
     "A metric as printed, without and with knowledge"
     values = reported(table).set_index('model')[metric]
@@ -116,10 +116,10 @@ def _add_table_1():
         (fid,fid_ka),(score,score_ka) = _pair('table1', model, 'fid'),_pair('table1', model, 'inception_score')
         down,sign = ('lowers', -1) if score_ka < score else ('raises', 1)
         CLAIMS[f'fid-{backbone}'] = Claim('Table 1', f'Knowledge lowers the FID of {model}', f'{fid:g} to {fid_ka:g}', from_runs(backbone, ('ka', 'backbone'), 'frechet_distance', -1, _DISTANCE))
-        CLAIMS[f'fid-{backbone}-head'] = Claim('not in the paper', f'... and lowers it further than tuning the head of {model} alone', 'no such control', from_runs(backbone, ('ka', 'head'), 'frechet_distance', -1, _DISTANCE, paper_scale=False))
+        CLAIMS[f'fid-{backbone}-head'] = Claim('not in the paper', f'Knowledge lowers the FID of {model} further than tuning its head alone', 'no such control', from_runs(backbone, ('ka', 'head'), 'frechet_distance', -1, _DISTANCE, paper_scale=False))
         CLAIMS[f'is-{backbone}'] = Claim('Table 1', f'Knowledge {down} the Inception Score of {model}', f'{score:g} to {score_ka:g}', from_runs(backbone, ('ka', 'backbone'), 'inception_score', sign, 'Inception Score, local network'))
     CLAIMS['nll'] = Claim('not in the paper', 'Knowledge lowers the held-out NLL of its backbone', 'not reported', from_runs(None, ('ka', 'backbone'), 'nll', -1, 'nats per hidden token', paper_scale=False))
-    CLAIMS['nll-head'] = Claim('not in the paper', '... and lowers it further than tuning the head alone', 'not reported', from_runs(None, ('ka', 'head'), 'nll', -1, 'nats per hidden token', paper_scale=False))
+    CLAIMS['nll-head'] = Claim('not in the paper', 'Knowledge lowers the held-out NLL further than tuning the head alone', 'not reported', from_runs(None, ('ka', 'head'), 'nll', -1, 'nats per hidden token', paper_scale=False))
 
 def _add_table_2():
     (fid,fid_ka),(clip,clip_ka) = (_pair('table2', 'MaskGen', m) for m in ('fid', 'clip_score'))
@@ -130,7 +130,7 @@ def _add_table_2():
 _add_table_1()
 _add_table_2()
 
-# %% ../nbs/71_claims.ipynb #98f8185f
+# %% ../nbs/71_claims.ipynb #b452e71c
 ABLATION_METRICS = {'calibrated_nll': (-1, 'nats per hidden token, at a fitted temperature'), 'frechet_distance': (-1, _DISTANCE), 'ndcg': (1, 'NDCG@100')}
 
 def _ablations(records:dict)->dict[str,dict]:
@@ -179,7 +179,7 @@ def _add_ablation():
     CLAIMS['all-best'] = Claim('Table 3', 'All three graphs together do best', f'FID {rows["viii"]:g}, the others {min(rows.drop("viii")):g} and more', all_graphs_are_best)
     for (a,b),question in CONTRASTS.items(): CLAIMS[f'control {a} - {b}'] = Claim('not in the paper', f'{question} (`{a}` better than `{b}`)', 'no such control', from_ablation((a, b), 'calibrated_nll', 'frechet_distance'))
     CLAIMS['ndcg'] = Claim('Table 5', 'The incompatibility graph raises NDCG@100', _printed_ndcg(), from_ranking(('inc', 'backbone')))
-    CLAIMS['ndcg-head'] = Claim('not in the paper', '... and raises it further than tuning the head alone', 'no such control', from_ranking(('inc', 'head')))
+    CLAIMS['ndcg-head'] = Claim('not in the paper', 'The incompatibility graph raises NDCG@100 further than tuning the head alone', 'no such control', from_ranking(('inc', 'head')))
 
 def _printed_ndcg()->str:
     "Table 5 in words"
@@ -268,7 +268,7 @@ def figure_claims(records:dict)->dict[str,Claim]:
     if not any(n.startswith('figure8') for n in found): found['figure8'] = Claim('Figure 8', 'Replacing codes by the second most similar ones costs a little more PSNR than by the most similar ones, and less similar ones cost more', 'a curve without numbers', lambda records: [NOTHING])
     return found
 
-# %% ../nbs/71_claims.ipynb #324b7b7f
+# %% ../nbs/71_claims.ipynb #ee093358
 def all_findings(records:dict)->dict:   # by kind, as `read_records` gives them, and 'figures'; -> plain values
     "Every claim with its findings"
     more = {f'control {a} - {b}': Claim('not in the paper', f'`{a}` is better than `{b}`', 'no such control', from_ablation((a, b), 'calibrated_nll', 'frechet_distance')) for a,b in further_contrasts(records)}
@@ -282,7 +282,7 @@ def _line(claim:dict, f:dict)->str:
     margin = '' if not m else f'{m["mean"]:+.4g}' if exact else f'{m["mean"]:+.4f} [{m["low"]:+.4f}, {m["high"]:+.4f}]'
     names = list(dict.fromkeys(r.split('#')[0].removeprefix('runs/').removesuffix('.json') for r in f['records']))
     unit = f' {f["unit"]}' if m else ''
-    return f'| {claim["statement"]} | {claim["printed"]} | {f["setting"]} | **{f["verdict"]}** | {margin}{unit} | {f["remark"]} | {", ".join(names)} |'
+    return f'| {claim["statement"]} | {claim["printed"]} | {f["setting"]} | **{f["verdict"]}** | {margin}{unit} | {f["remark"]} | {names[0] if names else ""}{f" and {len(names)-1} more" if len(names) > 1 else ""} |'
 
 def claims_page(found:dict)->str:   # what `all_findings` gives
     "The claims as a Markdown page"
@@ -294,7 +294,8 @@ def claims_page(found:dict)->str:   # what `all_findings` gives
     places = sorted({c['where'] for c in found.values()}, key=lambda w: (w == 'not in the paper', w))
     return ('# Claims\n\nWritten from the run records by `nbs/paper/claims.ipynb`; the same with the address of every number is in `paper/claims.json`. '
             'A margin is positive where it favours the claim; in brackets its 95 % interval (Student\'s t over training seeds, paired). Counted numbers have none. '
-            'All measurements are at small scale unless the line says otherwise: a claim that does not hold there is not refuted at the paper\'s scale, and of twenty comparisons without any difference one would seem to hold.\n\n'
+            'All measurements are at small scale unless the line says otherwise: a claim that does not hold there is not refuted at the paper\'s scale, and of forty comparisons without any difference one would seem to hold. '
+            'What needs the published weights and their data is run by `papermill nbs/paper/table1.ipynb out.ipynb -p scale paper -p run missing`, and `table2` in the same way; an error names the files that are missing.\n\n'
             f'{counts}.\n\n' + '\n\n'.join(map(section, places)) + '\n')
 
 def save_claims(
