@@ -125,9 +125,10 @@ def distinct_classes(
     labels:Tensor,     # (B,); C: no class
     num_classes:int,   # C
 )->tuple[Tensor,Tensor]:  # (U,) classes and, for each image, its place among them (B,)
-    "The classes that a batch needs, each once; a GPU is not waited for where that saves next to nothing"
-    if labels.device.type != 'cpu' and len(labels) > num_classes: return torch.arange(num_classes + 1, device=labels.device),labels
-    return labels.unique(return_inverse=True)
+    "The classes that a batch needs, each once; on a GPU, which would have to be waited for, all classes or one for each image, whichever are fewer"
+    if labels.device.type == 'cpu': return labels.unique(return_inverse=True)
+    if len(labels) > num_classes: return torch.arange(num_classes + 1, device=labels.device),labels
+    return labels,torch.arange(len(labels), device=labels.device)
 
 POSITION_ENCODERS = Registry('encoder of position graphs')   # each has `for_graph(dim, bias, graph)` and `of_classes`
 

@@ -114,22 +114,46 @@ class TrainingLog:
             for k in ('loss', 'learning_rate'): self.board.add_scalar(k, row[k], row['step'])
 
 # %% ../nbs/01_loop.ipynb #ff7451b9
-def _optimiser(module:nn.Module, config:FitConfig)->torch.optim.Optimizer:
-    "AdamW over the trainable parameters; weight decay on matrices only"
+def _optimiser(module:nn.Module, config:FitConfig, replay:bool)->torch.optim.Optimizer:
+    "AdamW over the trainable parameters; weight decay on matrices only; for a replayed step, with a rate that lies on the device"
     params = list(trainable(module).values())
     if not params: raise ValueError('nothing to train: every parameter is frozen')
     groups = [dict(params=[p for p in params if p.dim() > 1], weight_decay=config.weight_decay),
               dict(params=[p for p in params if p.dim() < 2], weight_decay=0.)]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=tuple(config.betas), fused=params[0].is_cuda)
+    rate = torch.tensor(config.learning_rate, device=params[0].device) if replay else config.learning_rate
+    return torch.optim.AdamW(groups, lr=rate, betas=tuple(config.betas), fused=params[0].is_cuda, capturable=replay)
+
+# %% ../nbs/01_loop.ipynb #rep00002
+class _Replay:
+    "A step on a GPU that is recorded once and then replayed; the first few run as they are"
+    def __init__(self, step:Callable): self.step,self.runs,self.graph = step,0,None
+
+    def __call__(self, loss:Callable, batch:tuple)->Tensor:
+        if self.graph is None and self.runs < 3: return self.as_it_is(loss, batch)
+        if self.graph is None:
+            self.inputs,self.graph = tuple(t.clone() for t in batch),torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph): self.value = self.step(loss, self.inputs)
+        for mine,new in zip(self.inputs, batch): mine.copy_(new)
+        self.graph.replay()
+        return self.value.clone()
+
+    def as_it_is(self, loss:Callable, batch:tuple)->Tensor:
+        "On a stream of its own, as a recording asks for"
+        stream,self.runs = torch.cuda.Stream(),self.runs + 1
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream): value = self.step(loss, batch)
+        torch.cuda.current_stream().wait_stream(stream)
+        return value
 
 # %% ../nbs/01_loop.ipynb #96982354
 class _Run:
     "The state of one fit: everything that a checkpoint holds"
-    def __init__(self, module:nn.Module, config:FitConfig, seed:int, folder:Path|None, tensorboard:bool, *looks:int):
+    def __init__(self, module:nn.Module, config:FitConfig, seed:int, folder:Path|None, tensorboard:bool, replay:bool, *looks:int):
         self.module,self.config,self.best = module,config,None
         shapes = {k: list(v.shape) for k,v in module.state_dict().items()}
         self.key = sha256_json([asdict(config), seed, shapes, *looks])
-        self.optimiser = _optimiser(module, config)
+        self.replayed = _Replay(self.optimise) if replay and next(module.parameters()).is_cuda else None
+        self.optimiser = _optimiser(module, config, self.replayed is not None)
         self.average = {k: p.detach().clone() for k,p in trainable(module).items()} if config.ema_decay else None
         self.checkpoint = folder/'checkpoint.pt' if folder else None
         self.step,self.recent,self.log = 0,[],TrainingLog(folder, tensorboard)
@@ -153,17 +177,24 @@ class _Run:
                      average=self.average, best=self.best, step=self.step, recent=self.recent, history=self.log.history)
         with atomic_path(self.checkpoint) as p: torch.save(state, p)
 
-    def advance(self, loss:Callable, batch):
-        "One optimiser step; the loss is kept without waiting for the device"
+    def optimise(self, loss:Callable, batch)->Tensor:
+        "What one step does on the device; the loss before it"
         config,params = self.config,[p for g in self.optimiser.param_groups for p in g['params']]
-        for g in self.optimiser.param_groups: g['lr'] = learning_rate(self.step, config)
         with autocast(params[0].device, config.precision): value = loss(batch)
         self.optimiser.zero_grad(set_to_none=True)
         value.backward()
         if config.clip_norm: nn.utils.clip_grad_norm_(params, config.clip_norm)
         self.optimiser.step()
         if self.average: update_average(self.average, self.module, config.ema_decay)
-        self.recent.append(value.detach())
+        return value.detach()
+
+    def advance(self, loss:Callable, batch):
+        "One optimiser step; the loss is kept without waiting for the device"
+        rate = learning_rate(self.step, self.config)
+        for g in self.optimiser.param_groups:
+            if self.replayed: g['lr'].fill_(rate)
+            else: g['lr'] = rate
+        self.recent.append((self.replayed or self.optimise)(loss, batch))
         self.step += 1
 
     def mean_loss(self)->float|None:
@@ -221,6 +252,7 @@ def fit(
     desc:str='training',                  # title of the progress bar
     log_every:int=20,                     # steps between rows of the log; a row is the mean over them
     tensorboard:bool=False,               # also write TensorBoard's event files into `folder`
+    replay:bool=False,                    # on a GPU, record a step and replay it: for batches that are tuples of tensors of fixed shapes, and losses that never wait for the device
     on_step:Callable[[int],None]|None=None,  # called after each step, e.g. to revive unused codes
     held_out:Callable|None=None,          # (module) -> number, low for good weights; the best ones are kept
     held_out_every:int=100,               # steps between looks at it; there is one after the last step, too
@@ -228,7 +260,7 @@ def fit(
     "Train `module`, or go on with its checkpoint; `FloatingPointError` when the loss is not a number"
     folder = Path(folder) if folder else None
     if folder: folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(module, config, seed, folder, tensorboard, *([held_out_every] if held_out else []))
+    run = _Run(module, config, seed, folder, tensorboard, replay, *([held_out_every] if held_out else []))
     module.train()
     bar = progress(range(run.step, config.steps), desc=desc, initial=run.step, total=config.steps)
     for step in bar:

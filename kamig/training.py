@@ -8,6 +8,7 @@ __all__ = ['ObjectiveConfig', 'draw_batches', 'train_generator']
 # %% ../nbs/42_training.ipynb #77550e3e
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -36,6 +37,8 @@ class ObjectiveConfig:
             if not 0 <= getattr(self, name) < 1: raise ValueError(f'{name} must lie in [0, 1), not {getattr(self, name)}')
 
 # %% ../nbs/42_training.ipynb #bdc48df1
+_AT_ONCE = 1 << 17  # tokens
+
 def draw_batches(
     data:TokenCache,
     model:nn.Module,           # knows the condition that says nothing
@@ -44,15 +47,21 @@ def draw_batches(
     condition_of:Callable|None=None,  # labels (B,), seeds (B,) -> conditions; None: the labels themselves
 )->Callable[[int],tuple]:
     "draw(step) -> tokens (B, L), conditions of B images, mask (B, L) True where hidden"
-    def draw(step):
-        tokens,labels = data.batch(batch_indices(step, batch_size, len(data), seed))
-        places = step*batch_size + torch.arange(batch_size)
+    together = max(1, _AT_ONCE//(batch_size*data.seq_len))       # batches that are drawn in one go
+    n = together*batch_size
+    @lru_cache(1)
+    def draw_many(block):
+        tokens,labels = data.batch(batch_indices(block, n, len(data), seed))
+        places = block*n + torch.arange(n)
         ratios = MASK_LAWS[objective.mask_law](uniform(places, seed, 0, shape=()))
-        mask = random_mask(mask_counts(ratios, data.seq_len), places, data.seq_len, seed, 1)
+        mask = random_mask(mask_counts(ratios, data.seq_len).to(device), places.to(device), data.seq_len, seed, 1)
         dropped = uniform(places, seed, 2, shape=()) < objective.label_drop
         condition = condition_of(labels, places) if condition_of else labels
-        if objective.label_drop: condition = cat_conditions(condition, model.null_condition(condition))[torch.arange(batch_size) + batch_size*dropped]
-        return tokens.to(device), condition.to(device), mask.to(device)
+        if objective.label_drop: condition = cat_conditions(condition, model.null_condition(condition))[torch.arange(n) + n*dropped]
+        return tokens.to(device), condition.to(device), mask
+    def draw(step):
+        block,i = divmod(step, together)
+        return tuple(x[i*batch_size:(i+1)*batch_size] for x in draw_many(block))
     return draw
 
 # %% ../nbs/42_training.ipynb #87721289
@@ -77,4 +86,4 @@ def train_generator(
         return masked_cross_entropy(model(tokens.masked_fill(mask, model.mask_token_id), condition), tokens, mask, objective.label_smoothing, objective.visible_weight, objective.reduction)
     model.to(default_device())
     draw = draw_batches(data, model, objective, fit_config.batch_size, seed, default_device(), condition_of)
-    return fit(model, loss, draw, fit_config, seed, folder, desc, tensorboard=tensorboard, held_out=held_out, held_out_every=held_out_every)
+    return fit(model, loss, draw, fit_config, seed, folder, desc, tensorboard=tensorboard, held_out=held_out, held_out_every=held_out_every, replay=isinstance(draw(0)[1], Tensor))
