@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['image_counts', 'split_overlaps', 'agreement_curve', 'forbidden_curve', 'distance_pairs', 'mutual_information',
            'strangers', 'information_curve', 'Penalised', 'penalty_curve', 'run_reliability', 'hold_out',
-           'plot_reliability', 'reliability_frame']
+           'measure_reliability', 'plot_reliability', 'reliability_frame']
 
-# %% ../nbs/75_reliability.ipynb #d0bf0022
-from collections.abc import Callable
+# %% ../nbs/75_reliability.ipynb #4635daee
+import json
 from dataclasses import asdict
 
 import numpy as np
@@ -19,8 +19,8 @@ from .controls import random_sets, shuffled_graphs
 from .core import generator, progress, uniform
 from .counts import check_labels, cooccurrence_counts, corpus_sample, position_histogram
 from .evaluation import calibrated_nll
-from .graphs import GraphConfig, IncompatibilityGraph, KnowledgeGraphs, build_graphs, incompatibility_graph
-from .kinds import TokenGraph
+from .experiment import Experiment
+from .graphs import GraphConfig, IncompatibilityGraph, build_graphs, incompatibility_graph
 from .material import cached_facts, provenance
 from .metrics import paired_difference
 from .token_maps import forbidden_share
@@ -160,7 +160,7 @@ def penalty_curve(
             rows.append(dict(sets=sets, penalty=penalty, **{k: v.mean().item() for k,v in means.items()}, **{f'{k}_change': list(paired_difference(v, none[k])) for k,v in means.items()}))
     return rows
 
-# %% ../nbs/75_reliability.ipynb #44f05840
+# %% ../nbs/75_reliability.ipynb #9d171f0a
 def run_reliability(
     tokens:TokenCache,             # the training tokens
     heldout:TokenCache|None=None,  # None: a fifth of them is held out
@@ -176,7 +176,7 @@ def run_reliability(
         return dict(agreement=agreement_curve(*some, config, splits), forbidden=forbidden_curve(*counted, *new, config), information=information_curve(*some, config),
                     counts=dict(codes_used=int((position_histogram(some[0], config.codebook_size).sum(1) > 0).sum()), counted=len(counted[0]), heldout=len(new[0]), classes=config.num_classes, codebook_size=config.codebook_size, positions=tokens.seq_len), origin=provenance())
     found = cached_facts('reliability', [tokens.fingerprint, heldout.fingerprint if heldout else None, asdict(config), splits, num_images], find)
-    return dict(corpus=tokens.about['name'], tokens=tokens.fingerprint, tokens_made_by=tokens.about['provenance'], heldout=heldout.fingerprint if heldout else None, config=asdict(config), splits=splits, **found)
+    return dict(corpus=tokens.about['name'], tokens=tokens.fingerprint, tokens_made_by=tokens.about['provenance'], heldout=heldout.fingerprint if heldout else None, config=json.loads(json.dumps(asdict(config))), splits=splits, **found)
 
 def hold_out(
     cache:TokenCache,
@@ -187,6 +187,15 @@ def hold_out(
     first = int(len(order)*share)
     new,counted = np.sort(order[:first]),np.sort(order[first:])
     return (cache.tokens[counted], cache.labels[counted]), (cache.tokens[new], cache.labels[new])
+
+# %% ../nbs/75_reliability.ipynb #24ff60e1
+def measure_reliability(experiment:Experiment)->dict:
+    "The record of an experiment's corpus, and the worth of a rule for its backbone"
+    config,backbone,heldout = asdict(experiment.graph_config),experiment.arm('backbone'),experiment.tokens('heldout')
+    record = run_reliability(experiment.tokens('train'), heldout, **{k: v for k,v in config.items() if k not in ('codebook_size', 'num_classes', 'grid')})
+    graph = experiment.graphs.incompatibility
+    rule = cached_facts('penalty', [backbone.fingerprint, heldout.fingerprint, experiment.tokens('train').fingerprint], lambda: dict(penalty=penalty_curve(backbone.module, graph, *heldout.all())))
+    return dict(name=f'reliability-{experiment.name}', preset=asdict(experiment.preset), seed=experiment.seed, stages=dict(backbone=dict(backbone.about, weights=backbone.fingerprint)), **record, **rule)
 
 # %% ../nbs/75_reliability.ipynb #0c37d643
 _COLOURS = dict(cooccurrence='#0072B2', similarity='#E69F00', incompatibility='#009E73')
