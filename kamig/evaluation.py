@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['IMAGE_METRICS', 'TOKEN_METRICS', 'to_uint8', 'balanced_labels', 'random_labels', 'sample_images', 'Reference',
            'possible_metrics', 'image_metrics', 'read_adm_reference', 'write_adm_samples', 'evaluation_mask',
-           'token_metrics', 'best_temperature', 'calibrated_nll']
+           'token_metrics', 'best_temperature', 'split_places', 'calibrated_nll']
 
 # %% ../nbs/52_evaluation.ipynb #4169f41f
 import inspect
@@ -268,11 +268,18 @@ def best_temperature(
             total = torch.zeros(points, dtype=torch.float64)
             for logits,targets,mask in _predictions(model, tokens, labels, places, ratio, seed, batch_size, precision):
                 hidden,truth = logits[mask].float(),targets[mask]
-                total += torch.tensor([nn.functional.cross_entropy(hidden/t, truth, reduction='sum').item() for t in tried], dtype=torch.float64)
+                total += torch.stack([nn.functional.cross_entropy(hidden/t, truth, reduction='sum') for t in tried]).double().cpu()
             best = int(total.argmin())
             if points == 33 and best in (0, 32): raise ValueError(f'the best temperature is not between {low:g} and {high:g}')
             low,high = tried[max(best-1, 0)],tried[min(best+1, points-1)]
     return tried[best]
+
+def split_places(
+    places:Tensor,   # (n,) long
+    seed:int=0,
+)->tuple[Tensor,Tensor]:  # places to fit on and places to measure on, in order
+    "Two halves of some images, by lot"
+    return tuple(places[half].sort().values for half in uniform(places, seed, shape=()).argsort().tensor_split(2))
 
 def calibrated_nll(
     model:nn.Module, tokens, labels,  # as for `token_metrics`
@@ -283,8 +290,7 @@ def calibrated_nll(
     "NLL of half of the images, raw and at the temperature that is best for the other half"
     everyone = _check_tokens(tokens, labels, ratios, None)
     if len(everyone) < 2: raise ValueError('two images at least are needed: one to fit on, one to measure')
-    fit,test = uniform(everyone, seed, shape=()).argsort().tensor_split(2)
-    test,found = test.sort().values,{}
+    (fit,test),found = split_places(everyone, seed),{}
     temperatures = {r: best_temperature(model, tokens, labels, r, fit, seed, **options) for r in ratios}
     for prefix,temperature in (('', 1.), ('calibrated_', temperatures)):
         values = token_metrics(model, tokens, labels, ratios, seed, metrics=('nll',), places=test, temperature=temperature, **options)

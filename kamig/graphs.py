@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['GRAPHS', 'GRAPH_SWITCHES', 'KINDS', 'edge_count_normalise', 'token_graph', 'keep_largest', 'keep_smallest',
-           'incompatibility_graph', 'GraphConfig', 'build_cooccurrence', 'build_similarity', 'build_incompatibility',
-           'KnowledgeGraphs', 'build_graphs', 'load_released_graph', 'load_released_incompatibility',
-           'half_split_agreement', 'grid_pairs', 'sequence_pairs', 'all_pairs', 'folded_grid', 'cooccurrence_counts',
-           'position_histogram', 'js_divergence', 'TokenGraph', 'IncompatibilityGraph']
+           'incompatibility_graph', 'association_information', 'surprising_sets', 'GraphConfig', 'build_cooccurrence',
+           'build_similarity', 'build_incompatibility', 'KnowledgeGraphs', 'build_graphs', 'load_released_graph',
+           'load_released_incompatibility', 'half_split_agreement', 'grid_pairs', 'sequence_pairs', 'all_pairs',
+           'folded_grid', 'cooccurrence_counts', 'position_histogram', 'js_divergence', 'TokenGraph',
+           'IncompatibilityGraph']
 
 # %% ../nbs/20_graphs.ipynb #941838e0
 import json, math
@@ -96,11 +97,41 @@ def incompatibility_graph(
     never[torch.bincount(labels, minlength=num_classes) == 0] = False   # no image, no evidence
     return IncompatibilityGraph.from_dense(never)
 
+# %% ../nbs/20_graphs.ipynb #beyo0002
+def association_information(
+    counts:Tensor,  # (V, V) co-occurrence counts
+)->Tensor:          # (V, V) float64, in nats, not negative
+    "log((n+1)/(e+1)), where e meetings are expected of two codes of their frequencies; smoothed pointwise mutual information, its negative values cut"
+    counts = counts.double()
+    expected = counts.sum(1, keepdim=True)*counts.sum(0)/counts.sum().clamp(min=1)
+    return ((counts + 1)/(expected + 1)).log().clamp(min=0)
+
+# %% ../nbs/20_graphs.ipynb #beyo0005
+def surprising_sets(
+    tokens, labels,                       # (B, L) integer codes, (B,) classes
+    codebook_size:int, num_classes:int,   # V, C
+    side:str,                             # 'rare' or 'common'
+    level:float=.05,                      # of the Poisson test
+)->IncompatibilityGraph:
+    "For every class and position, the codes that are rarer, or more common, than their share of all tokens lets expect"
+    from scipy.stats import poisson
+    check_choice('side', side, ('rare', 'common'))
+    check_tokens(tokens, codebook_size)
+    labels = check_labels(labels, len(tokens), num_classes)
+    share = position_histogram(tokens, codebook_size).sum(1).double()
+    share,bits = (share/share.sum()).numpy(),[]
+    for c in range(num_classes):
+        mine = (labels == c).nonzero().flatten().numpy()
+        found = position_histogram(tokens[mine], codebook_size).T.numpy() if len(mine) else np.zeros((tokens.shape[1], codebook_size))
+        chance = poisson.cdf(found, len(mine)*share) if side == 'rare' else poisson.sf(found - 1, len(mine)*share)
+        bits.append(IncompatibilityGraph.from_dense(torch.from_numpy(chance < level)[None]).bits)
+    return IncompatibilityGraph(torch.cat(bits), codebook_size, -1 if side == 'rare' else 1)
+
 # %% ../nbs/20_graphs.ipynb #d695e267
 GRAPHS = Registry('graph')
 _NEIGHBOURHOODS = dict(grid=grid_pairs, folded=lambda height,width: grid_pairs(*folded_grid(height*width)),
                        sequence=lambda height,width: sequence_pairs(height*width), all=lambda height,width: all_pairs(height*width))
-_CHOICES = dict(fidelity=FIDELITIES, neighbourhood=_NEIGHBOURHOODS, symmetrise=('none', 'max'), flow=('source_to_target', 'target_to_source'), distribution=DISTRIBUTIONS.values())
+_CHOICES = dict(fidelity=FIDELITIES, neighbourhood=_NEIGHBOURHOODS, association=('count', 'information'), evidence=('never', 'rare', 'common'), symmetrise=('none', 'max'), flow=('source_to_target', 'target_to_source'), distribution=DISTRIBUTIONS.values())
 
 GRAPH_SWITCHES = dict(  # switch -> fidelity -> value
     symmetrise          = dict(paper='max',              released='none'),
@@ -118,6 +149,8 @@ class GraphConfig:
     prune_ratio:float = 0.05         # share of a code's neighbours that co-occurrence keeps
     top_k:int = 2                    # most similar codes that each code chooses
     neighbourhood:str = 'grid'       # which positions co-occur: 'grid', 'folded' (see `folded_grid`), 'sequence' or 'all'
+    association:str = 'count'        # weight of a co-occurrence: its 'count', or the 'information' in it
+    evidence:str = 'never'           # sets of codes of the incompatibility graph: 'never' seen, 'rare' or, added instead of subtracted, 'common'
     symmetrise:str|None = None       # co-occurrence: 'max', an edge that either end keeps, or 'none', one way only
     flow:str|None = None             # messages of both token graphs; None: along the edge, save for the paper's similarity graph
     distribution:str|None = None     # similarity: 'frequency' or 'minmax_softmax', see `position_distributions`
@@ -148,6 +181,7 @@ class GraphConfig:
 def build_cooccurrence(tokens, labels, config:GraphConfig)->TokenGraph:
     "Co-occurrence graph: the count as weight, rare neighbours cut; undirected for 'paper', directed for 'released'"
     counts,c = cooccurrence_counts(tokens, config.codebook_size, config.pairs()), config.settled()
+    if c.association == 'information': counts = association_information(counts)
     keep = keep_largest(counts, c.prune_ratio)
     loops = c.self_loop + counts.diagonal() if c.self_pairs else c.self_loop
     return token_graph(counts, keep | keep.T if c.symmetrise == 'max' else keep, config.flow or 'source_to_target', loops, c.edge_count_norm)
@@ -162,8 +196,9 @@ def build_similarity(tokens, labels, config:GraphConfig)->TokenGraph:
 
 @GRAPHS.register('incompatibility')
 def build_incompatibility(tokens, labels, config:GraphConfig)->IncompatibilityGraph:
-    "Incompatibility graph: the codes that a class never shows at a position"
-    return incompatibility_graph(tokens, labels, config.codebook_size, config.num_classes)
+    "Incompatibility graph: the codes that a class never shows at a position, or other sets that `evidence` names"
+    if config.evidence == 'never': return incompatibility_graph(tokens, labels, config.codebook_size, config.num_classes)
+    return surprising_sets(tokens, labels, config.codebook_size, config.num_classes, config.evidence)
 
 # %% ../nbs/20_graphs.ipynb #f98e04c8
 KINDS = dict(token=TokenGraph, position=IncompatibilityGraph)

@@ -6,7 +6,8 @@
 __all__ = ['TokenCache', 'tokenize', 'save_tokens']
 
 # %% ../nbs/12_tokens.ipynb #59683f19
-import json
+import hashlib, json
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,13 @@ class TokenCache:
         "The tokens and labels at these places"
         at = indices.numpy()
         return tuple(torch.from_numpy(a[at].astype(np.int64)).to(device) for a in (self.tokens, self.labels))
+
+    def part(self, indices:Tensor)->'TokenCache':
+        "These images alone, in memory"
+        part,at = copy(self),indices.numpy()
+        part.tokens,part.labels = self.tokens[at],self.labels[at]
+        part.about = dict(self.about, sha256=dict(self.about['sha256'], part=hashlib.sha256(at.astype('<i8').tobytes()).hexdigest()))
+        return part
 
     def all(self, device=None)->tuple[Tensor,Tensor]:  # tokens (N, L) long, labels (N,) long
         "Everything at once, for data that fits"
