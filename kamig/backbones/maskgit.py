@@ -70,6 +70,7 @@ _MLP = {'1': 'Mlp_0.intermediate_output', '2': 'Mlp_0.layer_output'}
 
 def _attention(i:str, leaf:str)->str: return f'TransformerLayer_{i}.Attention_0.self_attention.{leaf}'
 
+@released('maskgit-jax-512', PublishedFile('maskgit_imagenet512_checkpoint', 'https://storage.googleapis.com/maskgit-public/checkpoints/maskgit_imagenet512_checkpoint', 692, 'flax', 'Apache-2.0'))
 @released('maskgit-jax', PublishedFile('maskgit_imagenet256_checkpoint', 'https://storage.googleapis.com/maskgit-public/checkpoints/maskgit_imagenet256_checkpoint', 690, 'flax', 'Apache-2.0'))
 def maskgit_jax_layout(published:Published, given:dict)->Layout:
     "MaskGIT: the parameter tree of the official JAX code"

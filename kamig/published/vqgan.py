@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['VQGANConfig', 'VQGANBlock', 'VQGANEncoder', 'VQGANDecoder', 'VQGAN', 'load_maskgit_vqgan', 'load_mage_vqgan',
-           'load_maskgit_vqgan_jax']
+           'load_maskgit_vqgan_jax', 'load_maskgit_vqgan_jax_512']
 
 # %% ../../nbs/13_published.vqgan.ipynb #adbbbc9c
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from math import isqrt
 
@@ -155,9 +155,9 @@ def _sizes(tensors:dict[str,Tensor])->VQGANConfig:
     if not (channels and num_blocks and codebook.dim() == 2): raise ValueError('the weights are not laid out as in this file')
     return VQGANConfig(channels, num_blocks, *codebook.shape)
 
-def _vqgan(tensors:dict[str,Tensor], called:dict[str,str]={})->VQGAN:
+def _vqgan(tensors:dict[str,Tensor], called:dict[str,str]={}, image_size:int=256)->VQGAN:
     "The tokenizer with these weights, in the names of this notebook; `called` tells those of the file"
-    config = _sizes(tensors)
+    config = replace(_sizes(tensors), image_size=image_size)
     with torch.device('meta'): tokenizer = VQGAN(config)
     return fill(tokenizer, tensors, called=called)
 
@@ -223,3 +223,11 @@ def load_maskgit_vqgan_jax(weights)->VQGAN:
     "MaskGIT's tokenizer as its authors published it"
     with expecting(_JAX):
         return _vqgan(*_from_flax(named_tensors(weights, read_flax, 'params')))
+
+_JAX_512 = publish('tokenizer', 'maskgit-vqgan-jax-512', PublishedFile('tokenizer_imagenet512_checkpoint', 'https://storage.googleapis.com/maskgit-public/checkpoints/tokenizer_imagenet512_checkpoint', 218, 'flax', 'Apache-2.0', what="MaskGIT's tokenizer for 512 pixels"))
+
+@PUBLISHED_TOKENIZERS.register('maskgit-vqgan-jax-512')
+def load_maskgit_vqgan_jax_512(weights)->VQGAN:
+    "The same network, trained on images of 512 pixels: 32 x 32 codes"
+    with expecting(_JAX_512):
+        return _vqgan(*_from_flax(named_tensors(weights, read_flax, 'params')), image_size=512)
