@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['IMAGE_CONDITIONS', 'TOKEN_CONDITIONS', 'BOLD', 'TABLES', 'pointer', 'follow', 'walk', 'read_records', 'by_experiment',
            'Cell', 'cell_at', 'cell_of', 'Column', 'Block', 'bold_cells', 'Table', 'block_frame', 'block_style',
-           'made_with', 'table_markdown', 'latex_text', 'table_latex', 'table_json', 'save_table', 'check_table']
+           'made_with', 'table_markdown', 'latex_text', 'table_latex', 'table_json', 'save_table', 'check_table',
+           'printed_block']
 
 # %% ../nbs/70_tables.ipynb #cb1cac98
 import html, json, math
@@ -114,7 +115,7 @@ def cell_of(
     "One number of several records"
     return cell_at([(address, record, keys) for address,record in sources.items()], **conditions)
 
-# %% ../nbs/70_tables.ipynb #134f1c0b
+# %% ../nbs/70_tables.ipynb #a45046ab
 IMAGE_CONDITIONS = CONDITIONS
 TOKEN_CONDITIONS = ('tokenizer', 'heldout')    # a likelihood depends on the codes and on the images
 BOLD = ('decisive', 'printed', 'none')
@@ -125,7 +126,8 @@ class Column:
     key:str
     heading:str
     better:str = ''        # 'lower' or 'higher'; empty: neither is better
-    digits:int = 3
+    digits:int = 3         # behind the point
+    form:str = ''          # a format that is used instead: 'g'
     factor:float = 1.      # shown is the value times this: 1e-6 for millions
     needs:tuple = ()       # conditions that must agree
 
@@ -136,7 +138,7 @@ class Column:
         "Mean ± standard deviation; whole numbers that agree without; – where nothing is known"
         if not cell.values: return '–'
         if not cell.is_number: return ', '.join(dict.fromkeys(map(str, cell.values))) + cell.mark
-        show = f',.{self.digits}f'
+        show = self.form or f',.{self.digits}f'
         fixed = cell.deviation is None or all(isinstance(v, int) for v in cell.values) and cell.deviation == 0
         return f'{cell.mean*self.factor:{show}}' + ('' if fixed else f' ± {cell.deviation*self.factor:{show}}') + cell.mark
 
@@ -152,6 +154,7 @@ class Block:
 
     def __post_init__(self):
         if self.bold not in BOLD: raise ValueError(f'bold must be one of {", ".join(BOLD)}, not {self.bold!r}')
+        if len({c.title for c in self.columns}) < len(self.columns): raise ValueError(f'{self.title}: two columns have the same heading')
         for c in self.columns:
             cells = [row[c.key] for row in self.rows.values() if c.key in row and row[c.key].values]
             try: check_comparable(*(cell.conditions for cell in cells), conditions=('data', 'scale', *c.needs))
@@ -297,3 +300,18 @@ def check_table(
             followed += 1
         if cell['mean'] is not None and cell['mean'] != _plain(sum(cell['values'])/len(cell['values'])): raise ValueError(f'{path}, {where}: {cell["mean"]} is not the mean of {cell["values"]}')
     return followed
+
+# %% ../nbs/70_tables.ipynb #c363ed10
+def printed_block(
+    name:str,           # 'table1' ... 'table6'
+    columns:tuple,      # of `Column`, named as in the file
+    index:tuple,        # names of the row labels: keys of the file, or any one name where rows are named
+    title:str='',       # default: as printed, and the data
+)->Block:
+    "The paper's numbers; the best of each column is bold"
+    content = json.loads((repo_root()/'paper'/'reported.json').read_text())
+    table = content[name]
+    places = [(str(k), ('rows', k)) for k in range(len(table['rows']))] if 'rows' in table else [(k, (k,)) for k in table]
+    def label(key, place): return tuple(str(follow(table, (*place, i))) for i in index) if 'rows' in table else (key,)
+    def cells(place): return {c.key: cell_of({'reported.json': content}, name, *place, c.key, data='as printed', scale='as printed') for c in columns}
+    return Block(title or f'As printed in the paper: {table.get("data", name)}', index, columns, {label(k, place): cells(place) for k,place in places}, 'printed', 0)
