@@ -86,7 +86,7 @@ def rare_codes(
     rare[counts.argsort(stable=True)[:max(1, round(share*codebook_size))]] = True
     return rare
 
-# %% ../nbs/74_embeddings.ipynb #22875b47
+# %% ../nbs/74_embeddings.ipynb #b79adad9
 NUM_NEIGHBOURS,INITS = 5,8   # neighbours that are compared; encoders that were never trained
 
 def space_facts(
@@ -113,18 +113,20 @@ def embedding_facts(model:KAMIG, rare:Tensor)->dict:
     def facts(x): return space_facts(x, ranking, graphs, rare)
     fresh = [encoded_codes(model, seed) for seed in range(INITS)]
     V,k = len(table),min(NUM_NEIGHBOURS, len(table)-1)
-    return dict(num_neighbours=k, inits=INITS, chance=dict(overlap_with_table=k/(V-1), rare_near_rare=(rare.sum().item()-1)/(V-1)), table=facts(table),
+    return dict(num_neighbours=k, inits=INITS, counts=dict(grouped=V, rare_near_rare=rare.sum().item()*k), chance=dict(overlap_with_table=k/(V-1), rare_near_rare=(rare.sum().item()-1)/(V-1)), table=facts(table),
                 trained={n: facts(x) for n,x in encoded_codes(model).items()}, untrained={n: _mean([facts(f[n]) for f in fresh]) for n in graphs})
 
-# %% ../nbs/74_embeddings.ipynb #34f292b1
+# %% ../nbs/74_embeddings.ipynb #8360e7b6
 def embedding_claims(facts:dict)->list[dict]:
     "The paper's impressions and our doubts as claims with margins"
     if 'similarity' not in facts['trained']: return []
-    table,trained,fresh = facts['table'],facts['trained']['similarity'],facts['untrained']['similarity']
-    def over_table(text, key): return dict(claim=text, whose='paper', holds=trained[key] > table[key], margin=round(trained[key] - table[key], 4), spread=None, unit='share of the codes')
-    def over_fresh(text, key):
-        margin,spread = trained[key] - fresh[key]['mean'],fresh[key]['standard_deviation']
-        return dict(claim=text, whose='ours', holds=margin > 2*spread, margin=round(margin, 4), spread=round(spread, 4), unit='share of the codes')
+    table,trained,fresh,counts = facts['table'],facts['trained']['similarity'],facts['untrained']['similarity'],facts['counts']
+    def claim(text, whose, key, other, spread):
+        margin,error = trained[key] - other,sum(p*(1 - p)/counts[key] for p in (trained[key], other))
+        error = (error + spread**2)**.5
+        return dict(claim=text, whose=whose, holds=margin > 2*error, margin=round(margin, 4), spread=round(error, 4), unit='share of the codes')
+    def over_table(text, key): return claim(text, 'paper', key, table[key], 0.)
+    def over_fresh(text, key): return claim(text, 'ours', key, fresh[key]['mean'], fresh[key]['standard_deviation'])
     return [over_table('Encoded by the similarity graph, more codes stand in groups of two or three than in the token table', 'grouped'),
             over_fresh('The trained encoder groups more codes than untrained ones', 'grouped'),
             over_table('Encoded by the similarity graph, rare codes have more rare neighbours than in the token table', 'rare_near_rare'),
@@ -154,7 +156,7 @@ def embedding_figure(experiment:Experiment, seed:int=0)->tuple[dict,list[dict]]:
     return dict(maps={n: m.round(decimals=2).tolist() for n,(m,_) in maps.items()}, trustworthiness={n: round(t, 4) for n,(_,t) in maps.items()}, tsne_seed=seed, rare=rare.nonzero().flatten().tolist(),
                 marked={'A': code, 'B': names['most similar'], 'C': names['least similar']}, facts=facts), embedding_claims(facts)
 
-# %% ../nbs/74_embeddings.ipynb #23ddeb4c
+# %% ../nbs/74_embeddings.ipynb #87039521
 _TITLES = {'token table': 'token table', 'similarity': 'similarity graph', 'cooccurrence': 'co-occurrence graph'}
 _ROWS = {'overlap_with_table': 'nearest shared with\nthe token table', 'precision_similarity': 'nearest that are\nsimilarity edges', 'precision_cooccurrence': 'nearest that are\nco-occurrence edges', 'grouped': 'codes in groups\nof two or three', 'rare_near_rare': 'rare among nearest\nof rare codes'}
 
@@ -169,7 +171,8 @@ def _map_panel(ax, data:dict, name:str, letter:str):
     reach = (at.amax(0) - at.amin(0)).clamp(min=1e-6)
     for mark,code in data['marked'].items():
         ax.scatter(*at[code], s=2.2*size, facecolor='none', edgecolor=COLOURS['blue'], linewidth=1.3)
-        ax.text(*(at[code] + .03*reach), mark, fontsize=9, color=COLOURS['blue'], fontweight='bold')
+        away = -1 if mark == 'B' else 1                                   # A and B are often neighbours
+        ax.text(*(at[code] + .025*away*reach), mark, fontsize=9, color=COLOURS['blue'], fontweight='bold', ha='left' if away > 0 else 'right', va='bottom' if away > 0 else 'top')
     graph,_,how = name.partition(', ')
     ax.set_title(f'({letter}) {_TITLES.get(graph, graph)}{", " + how if how else ""}', fontsize=9)
     ax.set_xticks([]); ax.set_yticks([])
@@ -178,20 +181,20 @@ def _map_panel(ax, data:dict, name:str, letter:str):
 def _facts_panel(ax, facts:dict):
     "The numbers of the five spaces"
     rows = [k for k in _ROWS if k in facts['table']]
-    marks = dict(similarity=('blue', 's', .18), cooccurrence=('green', 'D', -.18))
+    marks = dict(similarity=('blue', 's', .3), cooccurrence=('green', 'D', -.1))
     ax.scatter([facts['table'][k] for k in rows], range(len(rows)), color=COLOURS['black'], marker='|', s=90, label='token table')
     for graph,(colour,marker,shift) in marks.items():
         if graph not in facts['trained']: continue
         means,errors = ([facts['untrained'][graph][k][what] for k in rows] for what in ('mean', 'standard_deviation'))
         ax.scatter([facts['trained'][graph][k] for k in rows], [y - shift for y in range(len(rows))], color=COLOURS[colour], marker=marker, s=22, label=_TITLES[graph].removesuffix(' graph'))
-        ax.errorbar(means, [y - shift for y in range(len(rows))], xerr=errors, color=COLOURS[colour], marker=marker, markersize=4.5, markerfacecolor='white', linestyle='', capsize=2, linewidth=1, zorder=1, label='  untrained')
+        ax.errorbar(means, [y - shift + .15 for y in range(len(rows))], xerr=errors, color=COLOURS[colour], marker=marker, markersize=4.5, markerfacecolor='white', linestyle='', capsize=2, linewidth=1, zorder=1, label='  untrained')
     ax.set_yticks(range(len(rows)), [_ROWS[k] for k in rows], fontsize=7)
     ax.invert_yaxis()
     ax.set_xlim(-.04, 1.04)
     ax.tick_params(axis='x', labelsize=7)
     ax.grid(axis='x', alpha=.25)
     ax.legend(fontsize=6.5, loc='lower right', frameon=True, borderpad=.3, labelspacing=.25)
-    ax.set_title('share of codes', fontsize=9)
+    ax.set_title('(f) shares', fontsize=9)
 
 def plot_embeddings(data:dict):  # of `embedding_figure`
     "Figure 5: three maps, the two controls below, and the numbers"
