@@ -1002,6 +1002,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                  'kamig.reproduce.record_place': ('reproduce.html#record_place', 'kamig/reproduce.py'),
                                  'kamig.reproduce.record_tasks': ('reproduce.html#record_tasks', 'kamig/reproduce.py'),
                                  'kamig.reproduce.recorded_seconds': ('reproduce.html#recorded_seconds', 'kamig/reproduce.py'),
+                                 'kamig.reproduce.render_report': ('reproduce.html#render_report', 'kamig/reproduce.py'),
                                  'kamig.reproduce.reproduce': ('reproduce.html#reproduce', 'kamig/reproduce.py'),
                                  'kamig.reproduce.spoken': ('reproduce.html#spoken', 'kamig/reproduce.py'),
                                  'kamig.reproduce.summary': ('reproduce.html#summary', 'kamig/reproduce.py')},

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['EDITIONS', 'NEEDS', 'VARIANTS', 'LAST', 'NOTEBOOK_SECONDS', 'record_place', 'Drawing', 'drawings', 'Task',
            'recorded_seconds', 'expected_seconds', 'record_tasks', 'make_records', 'notebook_tasks', 'draw_notebook',
-           'draw', 'reproduce', 'spoken', 'summary', 'main']
+           'render_report', 'draw', 'reproduce', 'spoken', 'summary', 'main']
 
-# %% ../nbs/88_reproduce.ipynb #7b6d8baf
+# %% ../nbs/88_reproduce.ipynb #ee4bfcd8
 import argparse, json, os, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from .ablation import run_ablation
 from .core import check_choice, data_dir, progress, repo_root, sha256_file, sha256_json, write_json
 from .experiment import Experiment
 from .graph_tables import run_ranking
+from .pages import page_html, page_pdf
 from .presets import SCALES, make_preset
 from .reliability import measure_reliability
 from .results import RECORDERS, check_run
@@ -143,7 +144,7 @@ def make_records(
         RECORDERS[kind](Experiment(make_preset(backbone, dataset, scale), seed), _folder(records)/task.name)
     return [t.name for t in missing]
 
-# %% ../nbs/88_reproduce.ipynb #08fe54e6
+# %% ../nbs/88_reproduce.ipynb #9f6bc38d
 NOTEBOOK_SECONDS = 10.   # of one that was never drawn here: mostly the start of a kernel
 
 def _state_path(scale:str)->Path: return data_dir()/'reproduce'/f'{scale}.json'
@@ -179,9 +180,23 @@ def draw_notebook(name:str, given:dict, out:Path)->dict:  # seconds, inputs; err
     if done.returncode: return dict(error=(done.stderr.strip().splitlines() or ['papermill failed'])[-1])
     return dict(seconds=round(time.perf_counter() - start, 1), inputs=_inputs(drawing, given))
 
+def render_report(
+    executed:Path,    # the notebook of the report
+    out:str='',       # folder; empty: paper/
+)->list[Path]:
+    "The report as HTML, and as PDF where a browser is installed"
+    folder = Path(out) if out else repo_root()/'paper'
+    page = page_html(executed, folder/'report.html', 'KA-MIG, reproduced')
+    printed = page_pdf(page, folder/'report.pdf')
+    return [page, printed] if printed else [page]
+
 def draw(names:list[str], scale:str, given:dict)->dict[str,dict]:
     "Execute notebooks, two at a time, those that come last one by one; notes what is done"
-    def one(name): return name, draw_notebook(name, given, data_dir()/'reproduce'/scale/f'{name}.ipynb')
+    def one(name):
+        executed = data_dir()/'reproduce'/scale/f'{name}.ipynb'
+        result = draw_notebook(name, given, executed)
+        if name == 'report' and 'error' not in result: render_report(executed, given['out'])
+        return name, result
     waves,found = [[n for n in names if n not in LAST], *([n] for n in LAST if n in names)],{}
     with ThreadPoolExecutor(2) as pool:
         for name,result in (done for wave in waves if wave for done in progress(pool.map(one, wave), total=len(wave), desc='notebooks')):
