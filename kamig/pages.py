@@ -30,7 +30,7 @@ def inventory(records:dict):  # kind -> address -> record, see `read_records`; -
         return dict(records=len(rs), training_hours=round(seconds/3600, 1) if seconds else '–', made_on='; '.join(sorted({o['device'] for o in origins})), commits=', '.join(sorted({o['commit'][:7] for o in origins})))
     return pd.DataFrame({key: line(rs) for key,rs in sorted(groups.items())}).T.rename_axis(['kind', 'data', 'generator', 'scale'])
 
-# %% ../nbs/87_pages.ipynb #f5e3ad33
+# %% ../nbs/87_pages.ipynb #75fafafb
 MERITS = (('ka', 'shuffled'), ('ka', 'codes+table'), ('inc', 'table'), ('co+sim', 'codes'))   # what alone may be called the merit of the graphs
 
 def contrast_answers(
@@ -50,6 +50,7 @@ def contrast_answers(
 def answers_frame(answers:list[dict]):  # -> DataFrame
     "A line per question, a column per setting: the answer and the difference with its interval"
     import pandas as pd
+    if not answers: return pd.DataFrame()
     cells = {}
     for a in answers: cells.setdefault((a['question'], a['contrast']), {})[f'{a["setting"]} ({a["seeds"]} seeds)'] = f'{a["answer"]}: {a["difference"]:+.4f} [{a["low"]:+.4f}, {a["high"]:+.4f}]'
     return pd.DataFrame(cells).T.fillna('–').rename_axis(['question', 'contrast'])
@@ -64,7 +65,7 @@ def headline(answers:list[dict])->list[str]:
         lines.append(f'{mine[0]["question"]} Yes in {count["yes"]} of {len(mine)} settings; not seen in {count["not seen"]}; the opposite in {count["the opposite"]} ({contrast}).')
     return lines or ['The ablation has not been run at this scale: nothing can be said about what the graphs themselves contribute.']
 
-# %% ../nbs/87_pages.ipynb #b27ee709
+# %% ../nbs/87_pages.ipynb #7fc65d50
 def read_claims(path:str|Path='')->dict:  # empty: paper/claims.json
     "The claims file; empty where it has not been written"
     path = Path(path) if path else repo_root()/'paper'/'claims.json'
@@ -84,7 +85,7 @@ def verdict_frame(claims:dict, verdict:str):  # -> DataFrame
     def margin(m): return '' if not m else f'{m["mean"]:+.4g}' if m['low'] == m['high'] else f'{m["mean"]:+.4f} [{m["low"]:+.4f}, {m["high"]:+.4f}]'
     rows = [dict(claim=c['statement'], printed=c['printed'], setting=f['setting'], margin=f'{margin(f["margin"])} {f["unit"]}'.strip(), remark=f['remark'])
             for c in claims.values() for f in c['findings'] if f['verdict'] == check_choice('verdict', verdict, VERDICTS)]
-    return pd.DataFrame(rows, columns=['claim', 'printed', 'setting', 'margin', 'remark'])
+    return pd.DataFrame(rows, columns=['claim', 'printed', 'setting', 'margin', 'remark']).set_index('claim')
 
 # %% ../nbs/87_pages.ipynb #768753e9
 def small_picture(path:str|Path, width:int=1200)->bytes:  # PNG
@@ -107,14 +108,14 @@ def report_pictures(
     def number(p): return int(''.join(c for c in p.stem.split('-')[0] if c.isdigit()) or 0)
     return [p for pattern in patterns for p in sorted(folder.glob(pattern), key=lambda p: (number(p), p.name))][:most]
 
-# %% ../nbs/87_pages.ipynb #4468356a
+# %% ../nbs/87_pages.ipynb #01707c2e
 _STYLE = """
 @page { size: A4; margin: 16mm 14mm }
 body { font: 10.5pt/1.5 Georgia, 'DejaVu Serif', serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #111 }
 h1, h2, h3 { font-family: Helvetica, 'DejaVu Sans', sans-serif; line-height: 1.2; break-after: avoid }
 h1 { font-size: 20pt } h2 { font-size: 14pt; margin-top: 1.6em; border-bottom: 1px solid #999 } h3 { font-size: 11pt }
-table { border-collapse: collapse; font: 8pt/1.35 Helvetica, 'DejaVu Sans', sans-serif; margin: .8em 0; display: block; overflow-x: auto; max-width: 100% }
-th, td { border-bottom: 1px solid #ddd; padding: 2px 6px; text-align: left; vertical-align: top } thead th { border-bottom: 1.5px solid #333 }
+table { border: 0; border-collapse: collapse; font: 8pt/1.35 Helvetica, 'DejaVu Sans', sans-serif; margin: .8em 0; display: block; overflow-x: auto; max-width: 100% }
+th, td { border: 0; border-bottom: 1px solid #ddd; padding: 2px 6px; text-align: left; vertical-align: top } thead th { border-bottom: 1.5px solid #333 }
 td, th { overflow-wrap: anywhere } tr { break-inside: avoid }
 img { max-width: 100% } blockquote { color: #444; margin-left: 0; font-style: italic } code { font-size: 9pt } a.anchor-link { display: none } pre { white-space: pre-wrap }
 @media print { body { max-width: none; margin: 0; padding: 0; font-size: 9.5pt } table { font-size: 6.8pt; display: table } }

@@ -267,7 +267,7 @@ def plot_reliability(
         line[0].set_ylabel(f'{title}\n{line[0].get_ylabel()}')
     return fig
 
-# %% ../nbs/86_reliability.ipynb #09ffa582
+# %% ../nbs/86_reliability.ipynb #863577e2
 def reliability_frame(records:dict[str,dict]):  # title -> record; -> DataFrame
     "A line per corpus and question: what was found on all images, and what chance gives"
     import pandas as pd
@@ -282,5 +282,5 @@ def reliability_frame(records:dict[str,dict]):  # title -> record; -> DataFrame
         lines[title, 'nats that a neighbour tells (chance: of another image of the class)'] = (near['same_image'], near['same_class'])
         for sets in ('graph', 'random') if record.get('penalty') else ():
             best = min((r for r in record['penalty'] if r['sets'] == sets), key=lambda r: r['calibrated_nll'])
-            lines[title, f'nats that the best penalty ({best["penalty"]:g}) gains, {dict(graph="incompatibility", random="random sets")[sets]}'] = (-best['calibrated_nll_change'][0], 0.)
-    return pd.DataFrame.from_dict(lines, orient='index', columns=['found', 'chance'])
+            lines[title, f'nats that the best penalty ({best["penalty"]:g}) gains, {dict(graph="incompatibility", random="random sets")[sets]}'] = (0. - best['calibrated_nll_change'][0], 0.)
+    return pd.DataFrame(list(lines.values()), pd.MultiIndex.from_tuples(lines, names=['corpus', 'question']), ['found', 'chance'])

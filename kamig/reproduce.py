@@ -83,7 +83,7 @@ def drawings()->dict[str,Drawing]:  # in the order of drawing
     found |= {name: Drawing(found[notebook].path, pictures | told) for name,(notebook,told) in VARIANTS.items() if notebook in found}
     return {n: found[n] for n in (*(n for n in found if n not in LAST), *(n for n in LAST if n in found))}
 
-# %% ../nbs/88_reproduce.ipynb #c59f5142
+# %% ../nbs/88_reproduce.ipynb #7fabe5ba
 @dataclass(frozen=True)
 class Task:
     "One record to make or one notebook to draw"
@@ -101,12 +101,12 @@ def expected_seconds(
     key:tuple,                 # (kind of record, data set, backbone, seed)
     known:dict[tuple,float],   # key -> seconds
 )->float|None:
-    "The mean over known records of the same kind and data set, of the same backbone if there are any"
-    for same in (3, 2):
-        like = [s for k,s in known.items() if k[:same] == key[:same] and s]
-        if like: return sum(like)/len(like)
+    "The mean over known records of the same kind and data set, of the same backbone if there are any; else over the runs of the same data set and backbone"
+    for like in (key[:3], key[:2], ('runs', *key[1:3])):
+        seconds = [s for k,s in known.items() if k[:len(like)] == like and s]
+        if seconds: return sum(seconds)/len(seconds)
 
-# %% ../nbs/88_reproduce.ipynb #e8103016
+# %% ../nbs/88_reproduce.ipynb #04715e38
 def _folder(records:str|Path|None)->Path: return Path(records) if records else repo_root()/'paper'/'runs'
 
 def record_tasks(
@@ -117,7 +117,7 @@ def record_tasks(
 )->list[Task]:
     "The records of a scale: which are there, which are missing and how long they would take"
     folder,found,known = _folder(records),[],{}
-    for name in dict.fromkeys(kinds):
+    for name in dict.fromkeys((*kinds, 'runs')):             # runs: also for the times of what was never made
         for dataset,backbone,seeds in EDITIONS[name][check_choice('scale', scale, SCALES)]:
             if datasets and dataset not in datasets: continue
             preset = make_preset(backbone, dataset, scale)
@@ -125,7 +125,7 @@ def record_tasks(
                 key,path = (name, dataset, backbone, seed),record_place(name, _Named(preset, seed))
                 if (folder/path).is_file(): known[key] = recorded_seconds(json.loads((folder/path).read_text()))
                 found.append((key, path))
-    return [Task('record', path, 'there' if key in known else 'missing', 0. if key in known else expected_seconds(key, known), key) for key,path in found]
+    return [Task('record', path, 'there' if key in known else 'missing', 0. if key in known else expected_seconds(key, known), key) for key,path in found if key[0] in kinds]
 
 class _Named(Experiment):
     "An experiment that is only asked for its name: no published file need be here"
@@ -239,14 +239,17 @@ def spoken(seconds:float|None)->str:
     if seconds is None: return 'unknown'
     return f'{seconds:.0f} s' if seconds < 100 else f'{seconds/60:.0f} min' if seconds < 6000 else f'{seconds/3600:.1f} h'
 
-# %% ../nbs/88_reproduce.ipynb #e65c06bd
+# %% ../nbs/88_reproduce.ipynb #ff83c731
 def summary(lines:list[dict], run:str='none')->str:
     "What was or would be done, as text"
-    shown = [f'{l["kind"]:9} {l["name"]:62} {l["state"]:12}' + (f' {spoken(l["seconds"])}' if l['state'] in ('missing', 'to draw', 'drawn now') else '') for l in lines if l['state'] != 'there']
+    def total(ls): return 'about ' + spoken(sum(l['seconds'] or 0 for l in ls)) + (' and more (some times are not known)' if any(l['seconds'] is None for l in ls) else '')
+    groups = {}
+    for l in lines:
+        if l['state'] != 'there': groups.setdefault((l['kind'], l['name'].split('-seed')[0], l['state']), []).append(l)
+    shown = [f'{kind:9} {name:50} {state}' + (f', {len(ls)} seeds' if len(ls) > 1 else '') + (f': {total(ls)}' if state in ('missing', 'to draw', 'drawn now') else '') for (kind,name,state),ls in groups.items()]
     there,missing,todraw = ([l for l in lines if l['state'] in states] for states in (('there',), ('missing',), ('to draw', 'drawn now')))
-    def total(ls): return spoken(sum(l['seconds'] or 0 for l in ls)) + (' and more (some times are not known)' if any(l['seconds'] is None for l in ls) else '')
     made = 'are left as they are; --run missing makes them' if run == 'none' else 'are made first'
-    return '\n'.join([*shown, f'{len(there)} records are there' + (f'; {len(missing)} are missing and {made}: at most {total(missing)} of training' if missing else ''), f'{len(todraw)} notebooks: {total(todraw)}, two at a time'])
+    return '\n'.join([*shown, f'{len(there)} records are there' + (f'; {len(missing)} are missing and {made}: {total(missing)} of training' if missing else ''), f'{len(todraw)} to draw: {total(todraw)}, two at a time'])
 
 def main(arguments:list[str]|None=None)->int:  # 0; 1 if a notebook failed
     "The command"
