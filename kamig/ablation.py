@@ -17,9 +17,10 @@ from torch import Tensor
 from .comparison import Difference, seed_difference
 from .core import check_choice
 from .evaluation import split_places, token_metrics
-from .experiment import ARM_CHOICES, Experiment, calibrated_scores, find_reference, samples
+from .experiment import Experiment, calibrated_scores, find_reference, samples
 from .material import cached_facts, provenance
 from .metrics import paired_difference
+from .presets import ARM_CHOICES
 from .scoring import evaluate
 
 # %% ../nbs/66_ablation.ipynb #8c56481d
@@ -60,7 +61,7 @@ def arm_scores(experiment:Experiment, arm:str, version:str='average')->dict[str,
 def arm_pictures(experiment:Experiment, arms:list[str])->dict[str,dict]:  # arm -> metrics
     "What generated images of some arms score: same seeds, same classes, against training images"
     reference = find_reference(experiment)
-    return {a: evaluate(samples(experiment, a), reference, experiment.extractor) for a in arms}
+    return {a: evaluate(samples(experiment, a), reference, experiment.extractor, metrics=('frechet_distance', 'inception_score')) for a in arms}
 
 def tuned_rate(
     experiment:Experiment, arm:str,
@@ -73,8 +74,8 @@ def tuned_rate(
 def at_rate(experiment:Experiment, factor:float)->Experiment:
     "The same experiment, its fine-tunes at another learning rate"
     if factor == 1: return experiment
-    p = experiment.preset
-    return Experiment(replace(p, finetune=replace(p.finetune, learning_rate=factor*p.finetune.learning_rate)), experiment.seed)
+    finetune = experiment.preset.finetune
+    return experiment.sibling(finetune=replace(finetune, learning_rate=factor*finetune.learning_rate))
 
 # %% ../nbs/66_ablation.ipynb #abl00011
 VERSIONED = ('head', 'ka', 'shuffled', 'codes+table')   # arms whose raw and best weights are scored, too
@@ -94,7 +95,7 @@ def run_ablation(
     def find():
         scores = {(arm,'average'): arm_scores(at[arm], arm) for arm in arms}
         scores |= {(arm,v): arm_scores(at[arm], arm, v) for arm in arms if arm in VERSIONED for v in ('raw', 'best')}
-        seen = {a: m for a in pictures for m in arm_pictures(at[a], [a]).values()}
+        seen = {a: arm_pictures(at[a], [a])[a] for a in pictures}
         return dict(_summary(scores, seen), origin=provenance())
     inputs = [{a: s.fingerprint for a,s in stages.items()}, experiment.tokens('heldout').fingerprint, list(VERSIONED), {a: [asdict(experiment.preset.sampler), experiment.preset.evaluation.num_samples] for a in pictures}]
     return dict(name=f'ablation-{experiment.name}', preset=asdict(experiment.preset), seed=experiment.seed, rates={a: rates.get(a, 1.) for a in arms if a != 'backbone'},
@@ -114,12 +115,13 @@ def contrasts_over_seeds(
     metric:str='calibrated_nll',
     version:str='average',      # of the weights: 'average', 'raw' or 'best'
 )->dict[str,Difference]:        # 'ka - head' -> mean difference and 95 % interval over the seeds
-    "The contrasts that all records have; `ValueError` for fewer than two seeds, or records of several experiments"
+    "The contrasts that at least two records have; `ValueError` for fewer than two records, or records of several experiments"
     kinds = {tuple(r['preset'][k] for k in ('dataset', 'backbone', 'scale')) for r in records}
     if len(kinds) != 1: raise ValueError(f'the records are of {len(kinds)} experiments: {sorted(map("-".join, kinds))}')
     found = [(r if version == 'average' else r['versions'][version])['contrasts'] for r in records]
-    shared = [c for c in (f'{a} - {b}' for a,b in CONTRASTS) if all(metric in f.get(c, {}) for f in found)]
-    return {c: seed_difference(values := [f[c][metric][0] for f in found], [0.]*len(values)) for c in shared}
+    values = {c: [f[c][metric][0] for f in found if metric in f.get(c, {})] for c in (f'{a} - {b}' for a,b in CONTRASTS)}
+    if len(records) < 2: raise ValueError(f'an interval over seeds needs at least two records, not {len(records)}')
+    return {c: seed_difference(v, [0.]*len(v)) for c,v in values.items() if len(v) > 1}
 
 def ablation_frame(records:list[dict], metric:str='calibrated_nll', version:str='average'):
     "A line per contrast: its question, difference, interval, and whether there is one"

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['IMAGE_METRICS', 'TOKEN_METRICS', 'to_uint8', 'balanced_labels', 'random_labels', 'sample_images', 'Reference',
-           'possible_metrics', 'image_metrics', 'read_adm_reference', 'write_adm_samples', 'evaluation_mask',
-           'token_metrics', 'best_temperature', 'split_places', 'calibrated_nll']
+           'ball_shares', 'possible_metrics', 'image_metrics', 'read_adm_reference', 'write_adm_samples',
+           'evaluation_mask', 'token_metrics', 'best_temperature', 'split_places', 'calibrated_nll']
 
 # %% ../nbs/52_evaluation.ipynb #4169f41f
 import inspect
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .core import Registry, atomic_path, autocast, check_choice, generator, progress, uniform
+from .core import Registry, atomic_path, autocast, check_choice, default_device, generator, progress, uniform
 from .features import Features
 from .loop import evaluating
 from .masking import mask_counts, random_mask
@@ -98,8 +98,30 @@ class Reference:
         known = self.features and self.features.spatial is not None
         return self.spatial_statistics or (feature_statistics(self.features.spatial) if known else None)
 
+# %% ../nbs/52_evaluation.ipynb #eval0b02
+@torch.no_grad()
+def ball_shares(
+    real, fake,              # (N, D), (M, D) features of real and of generated images
+    near:int=3, wide:int=5,  # neighbours that a ball reaches to: for precision and recall, for density and coverage
+    device=None,             # default: a GPU where there is one
+    rows:int=1000,           # at a time; changes the speed only
+)->dict[str,float]:          # precision, recall, density, coverage
+    "The four shares from one set of distances; `ValueError` for fewer images than neighbours"
+    real,fake = (torch.as_tensor(x).to(device or default_device(), torch.float64) for x in (real, fake))
+    if min(len(real), len(fake)) <= near or len(real) <= wide: raise ValueError(f'too few images: {len(real)} real and {len(fake)} generated, for balls that reach to {near} and {wide} neighbours')
+    def distances(a, b): return (torch.cdist(part, b, compute_mode='donot_use_mm_for_euclid_dist') for part in a.split(rows))
+    def radii(x, k): return torch.cat([d.kthvalue(k + 1).values for d in distances(x, x)])
+    small,large,own = (radii(x, k)[:,None] for x,k in ((real, near), (real, wide), (fake, near)))
+    inside,recalled,hits,covered = torch.zeros(len(fake), dtype=torch.bool, device=fake.device),0,0,0
+    for d,s,l in zip(distances(real, fake), small.split(rows), large.split(rows)):
+        inside |= (d <= s).any(0)
+        recalled,hits,covered = recalled + (d <= own.T).any(1).sum(), hits + (d < l).sum(), covered + (d < l).any(1).sum()
+    return dict(precision=inside.double().mean().item(), recall=recalled.item()/len(real), density=hits.item()/(wide*len(fake)), coverage=covered.item()/len(real))
+
 # %% ../nbs/52_evaluation.ipynb #d3e1ec06
 IMAGE_METRICS = Registry('image metric')
+
+def _only(found:dict, *names:str)->dict: return {n: found[n] for n in names}
 
 @IMAGE_METRICS.register('frechet_distance')
 def _frechet(pool, pooled): return dict(frechet_distance=gaussian_frechet_distance(feature_statistics(pool), pooled))
@@ -111,6 +133,7 @@ def _inception(logits, exact):
 
 @IMAGE_METRICS.register('precision_recall')
 def _precision(pool, real_pool, exact):
+    if torch.cuda.is_available() and not exact: return _only(ball_shares(real_pool, pool), 'precision', 'recall')
     return dict(zip(('precision', 'recall'), precision_recall(real_pool, pool, half_precision=exact)))
 
 @IMAGE_METRICS.register('kernel_distance')
@@ -120,7 +143,9 @@ def _kernel(pool, real_pool): return dict(kernel_distance=kernel_distance(pool, 
 def _spatial(spatial, real_spatial): return dict(spatial_frechet_distance=gaussian_frechet_distance(feature_statistics(spatial), real_spatial))
 
 @IMAGE_METRICS.register('density_coverage')
-def _density(pool, real_pool): return dict(zip(('density', 'coverage'), density_coverage(real_pool, pool)))
+def _density(pool, real_pool):
+    if torch.cuda.is_available(): return _only(ball_shares(real_pool, pool), 'density', 'coverage')
+    return dict(zip(('density', 'coverage'), density_coverage(real_pool, pool)))
 
 @IMAGE_METRICS.register('clip_mmd')
 def _cmmd(clip_pool, real_pool): return dict(clip_mmd=clip_mmd(clip_pool, real_pool))

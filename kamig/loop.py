@@ -11,6 +11,7 @@ import json, math
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -145,6 +146,18 @@ class _Replay:
         torch.cuda.current_stream().wait_stream(stream)
         return value
 
+# %% ../nbs/01_loop.ipynb #rep00003
+def _optimise(run, loss:Callable, batch)->Tensor:
+    "What one step does on the device; the loss before it"
+    params = [p for g in run.optimiser.param_groups for p in g['params']]
+    with autocast(params[0].device, run.config.precision): value = loss(batch)
+    run.optimiser.zero_grad(set_to_none=True)
+    value.backward()
+    if run.config.clip_norm: nn.utils.clip_grad_norm_(params, run.config.clip_norm)
+    run.optimiser.step()
+    if run.average: update_average(run.average, run.module, run.config.ema_decay)
+    return value.detach()
+
 # %% ../nbs/01_loop.ipynb #96982354
 class _Run:
     "The state of one fit: everything that a checkpoint holds"
@@ -152,8 +165,9 @@ class _Run:
         self.module,self.config,self.best = module,config,None
         shapes = {k: list(v.shape) for k,v in module.state_dict().items()}
         self.key = sha256_json([asdict(config), seed, shapes, *looks])
-        self.replayed = _Replay(self.optimise) if replay and next(module.parameters()).is_cuda else None
-        self.optimiser = _optimiser(module, config, self.replayed is not None)
+        replay = replay and next(module.parameters()).is_cuda
+        self.optimiser,self.optimise = _optimiser(module, config, replay),partial(_optimise, self)
+        if replay: self.optimise = _Replay(self.optimise)
         self.average = {k: p.detach().clone() for k,p in trainable(module).items()} if config.ema_decay else None
         self.checkpoint = folder/'checkpoint.pt' if folder else None
         self.step,self.recent,self.log = 0,[],TrainingLog(folder, tensorboard)
@@ -177,24 +191,13 @@ class _Run:
                      average=self.average, best=self.best, step=self.step, recent=self.recent, history=self.log.history)
         with atomic_path(self.checkpoint) as p: torch.save(state, p)
 
-    def optimise(self, loss:Callable, batch)->Tensor:
-        "What one step does on the device; the loss before it"
-        config,params = self.config,[p for g in self.optimiser.param_groups for p in g['params']]
-        with autocast(params[0].device, config.precision): value = loss(batch)
-        self.optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        if config.clip_norm: nn.utils.clip_grad_norm_(params, config.clip_norm)
-        self.optimiser.step()
-        if self.average: update_average(self.average, self.module, config.ema_decay)
-        return value.detach()
-
     def advance(self, loss:Callable, batch):
         "One optimiser step; the loss is kept without waiting for the device"
         rate = learning_rate(self.step, self.config)
         for g in self.optimiser.param_groups:
-            if self.replayed: g['lr'].fill_(rate)
+            if isinstance(g['lr'], Tensor): g['lr'].fill_(rate)
             else: g['lr'] = rate
-        self.recent.append((self.replayed or self.optimise)(loss, batch))
+        self.recent.append(self.optimise(loss, batch))
         self.step += 1
 
     def mean_loss(self)->float|None:

@@ -85,6 +85,7 @@ class Stage:
         "The log: rows of step, loss, learning_rate"
         return [json.loads(r) for r in (self.folder/'log.jsonl').read_text().splitlines()]
 
+# %% ../nbs/61_material.ipynb #stg00002
 def _save_versions(folder:Path, module:nn.Module, result:Fit, save:Callable):
     "The weights of the last step and the best ones, as files of their own"
     save(folder/'raw.safetensors', module)
@@ -203,15 +204,12 @@ class Material(Corpus):
         data,g = self.tokens('train'),self.preset.graphs
         return GraphConfig(data.codebook_size, data.num_classes, data.grid, g.fidelity, g.prune_ratio, g.top_k, g.neighbourhood, **g.switches)
 
-    def counted_in(self, data:TokenCache)->tuple:
-        "The tokens and labels out of `data` that graphs are counted in"
-        g = self.preset.graphs
-        return corpus_sample(data.tokens, data.labels, g.num_images, g.image_seed)
-
     @property
     def counted(self)->tuple:
         "The training tokens and labels that the graphs are counted in"
-        return self.counted_in(self.tokens('train'))
+        return self._counted_in(self.tokens('train'))
+
+    def _counted_in(self, data:TokenCache)->tuple: return corpus_sample(data.tokens, data.labels, self.preset.graphs.num_images, self.preset.graphs.image_seed)
 
     def graphs_in(self,
         data:TokenCache,
@@ -221,7 +219,7 @@ class Material(Corpus):
         g,config = self.preset.graphs,replace(self.graph_config, **switches)
         path = data_dir()/'cache'/f'graphs-{sha256_json([kamig.__version__, data.fingerprint, asdict(config), asdict(g)])[:16]}.safetensors'
         if not path.exists():
-            build_graphs(*self.counted_in(data), **asdict(config), only=g.names, provenance=dict(tokens=data.fingerprint, made_by=provenance())).save(path)
+            build_graphs(*self._counted_in(data), **asdict(config), only=g.names, provenance=dict(tokens=data.fingerprint, made_by=provenance())).save(path)
         graphs = KnowledgeGraphs.load(path)
         return graphs.with_codebook(self.tokenizer.module.codebook.cpu()) if self.preset.fusion.nodes == 'vq_codebook' else graphs
 
