@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['VERDICTS', 'NOTHING', 'CLAIMS', 'PAPER_SCALE', 'ABLATION_METRICS', 'Finding', 'judged', 'exactly', 'Claim',
-           'compare_arms', 'from_runs', 'from_ablation', 'all_graphs_are_best', 'further_contrasts', 'parameters_claim',
-           'costs_claim', 'plugs_into', 'all_findings', 'claims_page', 'save_claims']
+           'compare_arms', 'from_runs', 'from_ablation', 'all_graphs_are_best', 'further_contrasts', 'from_ranking',
+           'parameters_claim', 'costs_claim', 'plugs_into', 'read_figures', 'figure_claims', 'all_findings',
+           'claims_page', 'save_claims']
 
-# %% ../nbs/71_claims.ipynb #33a920e6
-import re
+# %% ../nbs/71_claims.ipynb #c01594b5
+import json, re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -59,7 +60,7 @@ def exactly(setting:str, unit:str, holds:bool, margin:float, origins:tuple=(), r
 
 NOTHING = Finding('', 'not yet measured')
 
-# %% ../nbs/71_claims.ipynb #f29ff773
+# %% ../nbs/71_claims.ipynb #601efb31
 @dataclass(frozen=True)
 class Claim:
     "What is claimed, and how it is looked at"
@@ -70,7 +71,7 @@ class Claim:
 
 CLAIMS = Registry('claim')   # short name -> `Claim`
 
-PAPER_SCALE = Finding('imagenet, scale paper', 'not testable here', remark='needs ImageNet and the published weights: `papermill nbs/paper/table1.ipynb out.ipynb -p scale paper -p run missing` names the files')
+PAPER_SCALE = Finding('imagenet, scale paper', 'not testable here', remark='needs the images and the published weights')
 
 def compare_arms(
     sources:dict[str,dict],     # address -> record with 'arms', one per seed
@@ -101,7 +102,7 @@ def _by_preset(sources:dict[str,dict])->dict[tuple,dict]:
     for address,r in sorted(sources.items(), key=lambda s: s[1]['seed']): groups[tuple(r['preset'][k] for k in ('dataset', 'backbone', 'scale'))][address] = r
     return dict(sorted(groups.items()))
 
-# %% ../nbs/71_claims.ipynb #f504b6cb
+# %% ../nbs/71_claims.ipynb #6aec491d
 def _pair(table:str, model:str, metric:str)->tuple[float,float]:
     "A metric as printed, without and with knowledge"
     values = reported(table).set_index('model')[metric]
@@ -115,10 +116,10 @@ def _add_table_1():
         (fid,fid_ka),(score,score_ka) = _pair('table1', model, 'fid'),_pair('table1', model, 'inception_score')
         down,sign = ('lowers', -1) if score_ka < score else ('raises', 1)
         CLAIMS[f'fid-{backbone}'] = Claim('Table 1', f'Knowledge lowers the FID of {model}', f'{fid:g} to {fid_ka:g}', from_runs(backbone, ('ka', 'backbone'), 'frechet_distance', -1, _DISTANCE))
-        CLAIMS[f'fid-{backbone}-head'] = Claim('not in the paper', f'... and lowers it further than tuning the head of {model} alone', 'no such control', from_runs(backbone, ('ka', 'head'), 'frechet_distance', -1, _DISTANCE, paper_scale=False))
+        CLAIMS[f'fid-{backbone}-head'] = Claim('not in the paper', f'Knowledge lowers the FID of {model} further than tuning its head alone', 'no such control', from_runs(backbone, ('ka', 'head'), 'frechet_distance', -1, _DISTANCE, paper_scale=False))
         CLAIMS[f'is-{backbone}'] = Claim('Table 1', f'Knowledge {down} the Inception Score of {model}', f'{score:g} to {score_ka:g}', from_runs(backbone, ('ka', 'backbone'), 'inception_score', sign, 'Inception Score, local network'))
     CLAIMS['nll'] = Claim('not in the paper', 'Knowledge lowers the held-out NLL of its backbone', 'not reported', from_runs(None, ('ka', 'backbone'), 'nll', -1, 'nats per hidden token', paper_scale=False))
-    CLAIMS['nll-head'] = Claim('not in the paper', '... and lowers it further than tuning the head alone', 'not reported', from_runs(None, ('ka', 'head'), 'nll', -1, 'nats per hidden token', paper_scale=False))
+    CLAIMS['nll-head'] = Claim('not in the paper', 'Knowledge lowers the held-out NLL further than tuning the head alone', 'not reported', from_runs(None, ('ka', 'head'), 'nll', -1, 'nats per hidden token', paper_scale=False))
 
 def _add_table_2():
     (fid,fid_ka),(clip,clip_ka) = (_pair('table2', 'MaskGen', m) for m in ('fid', 'clip_score'))
@@ -129,7 +130,7 @@ def _add_table_2():
 _add_table_1()
 _add_table_2()
 
-# %% ../nbs/71_claims.ipynb #c9527b66
+# %% ../nbs/71_claims.ipynb #b452e71c
 ABLATION_METRICS = {'calibrated_nll': (-1, 'nats per hidden token, at a fitted temperature'), 'frechet_distance': (-1, _DISTANCE), 'ndcg': (1, 'NDCG@100')}
 
 def _ablations(records:dict)->dict[str,dict]:
@@ -161,14 +162,24 @@ def further_contrasts(records:dict)->list[tuple[str,str]]:
     names = {c for r in records['ablation'].values() for c in r['contrasts']}
     return sorted(tuple(c.split(' - ')) for c in names if tuple(c.split(' - ')) not in CONTRASTS)
 
+def from_ranking(arms:tuple[str,str])->Callable[[dict],list[Finding]]:
+    "Compare two arms in the ranking of hidden tokens, ratio by ratio; where there are no records of that, in the ablation's mean over ratios"
+    def find(records:dict)->list[Finding]:
+        found = []
+        for (d,b,s),group in _by_preset(records['ndcg']).items():
+            ratios = sorted(k for k in next(iter(group.values()))['arms'][arms[0]] if k.startswith('ndcg@'))
+            found += [compare_arms(group, f'{Path(d).name}, scale {s}, {b}, {len(group)} seeds', arms, k, 1, 'NDCG@100', f'ratio {k[5:]}, hidden positions') for k in ratios]
+        return found or from_ablation(arms, 'ndcg')(records)
+    return find
+
 def _add_ablation():
     rows = reported('table3').set_index('row').fid
     for row,arm,graph in (('ii', 'sim', 'similarity'), ('iii', 'inc', 'incompatibility'), ('iv', 'co', 'co-occurrence')):
         CLAIMS[f'alone-{arm}'] = Claim('Table 3', f'The {graph} graph alone improves the backbone', f'FID {rows["i"]:g} to {rows[row]:g}', from_ablation((arm, 'backbone'), 'calibrated_nll', 'frechet_distance'))
     CLAIMS['all-best'] = Claim('Table 3', 'All three graphs together do best', f'FID {rows["viii"]:g}, the others {min(rows.drop("viii")):g} and more', all_graphs_are_best)
     for (a,b),question in CONTRASTS.items(): CLAIMS[f'control {a} - {b}'] = Claim('not in the paper', f'{question} (`{a}` better than `{b}`)', 'no such control', from_ablation((a, b), 'calibrated_nll', 'frechet_distance'))
-    CLAIMS['ndcg'] = Claim('Table 5', 'The incompatibility graph raises NDCG@100', _printed_ndcg(), from_ablation(('inc', 'backbone'), 'ndcg'))
-    CLAIMS['ndcg-head'] = Claim('not in the paper', '... and raises it further than tuning the head alone', 'no such control', from_ablation(('inc', 'head'), 'ndcg'))
+    CLAIMS['ndcg'] = Claim('Table 5', 'The incompatibility graph raises NDCG@100', _printed_ndcg(), from_ranking(('inc', 'backbone')))
+    CLAIMS['ndcg-head'] = Claim('not in the paper', 'The incompatibility graph raises NDCG@100 further than tuning the head alone', 'no such control', from_ranking(('inc', 'head')))
 
 def _printed_ndcg()->str:
     "Table 5 in words"
@@ -232,12 +243,37 @@ def _add_costs():
 
 _add_costs()
 
-# %% ../nbs/71_claims.ipynb #72ce5a88
-def all_findings(records:dict)->dict:   # by kind, as `read_records` gives them; -> plain values
+# %% ../nbs/71_claims.ipynb #a3c6876f
+def read_figures(
+    folder:str|Path|None=None,   # default: paper/figures of the repository
+)->dict[str,dict]:               # address -> what was drawn
+    "The files of all figures that make claims"
+    found = {f'figures/{f.name}': json.loads(f.read_text()) for f in sorted(Path(folder or repo_root()/'paper'/'figures').glob('*.json'))}
+    return {a: r for a,r in found.items() if r.get('claims')}
+
+def _of_figure(text:str)->Callable[[dict],list[Finding]]:
+    "The findings of all figures about one claim"
+    def finding(address, r, i, c):
+        low,high = c['interval']
+        seen = 'the opposite is seen' if high < 0 else 'no difference is seen'
+        return Finding(r['experiment'], 'holds' if low > 0 else 'does not hold', Difference(c['margin'], low, high, r['data'].get('num_images', 0), 'images'), c['unit'], (f'{address}#/claims/{i}/margin',), '' if low > 0 else seen)
+    return lambda records: [finding(a, r, i, c) for a,r in records['figures'].items() for i,c in enumerate(r['claims']) if c['claim'] == text]
+
+def figure_claims(records:dict)->dict[str,Claim]:
+    "What the figures say; not yet measured where there are none of Figure 8"
+    found = {}
+    for r in records['figures'].values():
+        for c in r['claims']:
+            if 'interval' in c: found[f'figure{r["figure"]} {c["claim"]}'] = Claim(f'Figure {r["figure"]}' if c.get('whose', 'paper') == 'paper' else 'not in the paper', c['claim'], 'a curve without numbers' if c.get('whose', 'paper') == 'paper' else 'no such control', _of_figure(c['claim']))
+    if not any(n.startswith('figure8') for n in found): found['figure8'] = Claim('Figure 8', 'Replacing codes by the second most similar ones costs a little more PSNR than by the most similar ones, and less similar ones cost more', 'a curve without numbers', lambda records: [NOTHING])
+    return found
+
+# %% ../nbs/71_claims.ipynb #ee093358
+def all_findings(records:dict)->dict:   # by kind, as `read_records` gives them, and 'figures'; -> plain values
     "Every claim with its findings"
     more = {f'control {a} - {b}': Claim('not in the paper', f'`{a}` is better than `{b}`', 'no such control', from_ablation((a, b), 'calibrated_nll', 'frechet_distance')) for a,b in further_contrasts(records)}
     def plain(f): return dict(setting=f.setting, verdict=f.verdict, margin=f.margin and {k: round(v, 7) if isinstance(v, float) else v for k,v in asdict(f.margin).items()}, unit=f.unit, records=list(f.origins), remark=f.remark)
-    return {name: dict(where=c.where, statement=c.statement, printed=c.printed, findings=[plain(f) for f in c.find(records)]) for name,c in (CLAIMS | more).items()}
+    return {name: dict(where=c.where, statement=c.statement, printed=c.printed, findings=[plain(f) for f in c.find(records)]) for name,c in (CLAIMS | figure_claims(records) | more).items()}
 
 def _line(claim:dict, f:dict)->str:
     "One row of the page"
@@ -246,7 +282,7 @@ def _line(claim:dict, f:dict)->str:
     margin = '' if not m else f'{m["mean"]:+.4g}' if exact else f'{m["mean"]:+.4f} [{m["low"]:+.4f}, {m["high"]:+.4f}]'
     names = list(dict.fromkeys(r.split('#')[0].removeprefix('runs/').removesuffix('.json') for r in f['records']))
     unit = f' {f["unit"]}' if m else ''
-    return f'| {claim["statement"]} | {claim["printed"]} | {f["setting"]} | **{f["verdict"]}** | {margin}{unit} | {f["remark"]} | {", ".join(names)} |'
+    return f'| {claim["statement"]} | {claim["printed"]} | {f["setting"]} | **{f["verdict"]}** | {margin}{unit} | {f["remark"]} | {names[0] if names else ""}{f" and {len(names)-1} more" if len(names) > 1 else ""} |'
 
 def claims_page(found:dict)->str:   # what `all_findings` gives
     "The claims as a Markdown page"
@@ -258,7 +294,8 @@ def claims_page(found:dict)->str:   # what `all_findings` gives
     places = sorted({c['where'] for c in found.values()}, key=lambda w: (w == 'not in the paper', w))
     return ('# Claims\n\nWritten from the run records by `nbs/paper/claims.ipynb`; the same with the address of every number is in `paper/claims.json`. '
             'A margin is positive where it favours the claim; in brackets its 95 % interval (Student\'s t over training seeds, paired). Counted numbers have none. '
-            'All measurements are at small scale unless the line says otherwise: a claim that does not hold there is not refuted at the paper\'s scale, and of twenty comparisons without any difference one would seem to hold.\n\n'
+            'All measurements are at small scale unless the line says otherwise: a claim that does not hold there is not refuted at the paper\'s scale, and of forty comparisons without any difference one would seem to hold. '
+            'What needs the published weights and their data is run by `papermill nbs/paper/table1.ipynb out.ipynb -p scale paper -p run missing`, and `table2` in the same way; an error names the files that are missing.\n\n'
             f'{counts}.\n\n' + '\n\n'.join(map(section, places)) + '\n')
 
 def save_claims(

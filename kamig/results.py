@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['NAMES', 'SAMPLER_ROWS', 'BOLD_NOTE', 'PRINTED_AS', 'RECORDERS', 'image_conditions', 'comparable_groups', 'run_blocks',
            'published_steps', 'unlike_preset', 'sampler_block', 'table_1', 'same_weights', 'caption_blocks', 'table_2',
-           'settings_block', 'table_6', 'record_path', 'make_missing', 'check_run']
+           'settings_block', 'table_6', 'record_path', 'check_all_files', 'make_missing', 'check_run']
 
-# %% ../nbs/74_results.ipynb #3de522c5
+# %% ../nbs/74_results.ipynb #41d8153f
 from collections import defaultdict
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from .captions import run_captions, run_coco
 from .core import Registry, check_choice, data_dir, repo_root, write_json
 from .experiment import Experiment, run_experiment
 from .layers import BACKBONES
+from .material import check_files
 from .presets import Preset, make_preset
 from .report import ARM_NAMES, reported
 from .tables import IMAGE_CONDITIONS, TABLES, Block, Cell, Column, Table, by_experiment, cell_at, cell_of, follow, made_with, printed_block, read_records
@@ -74,7 +75,7 @@ def run_blocks(group:dict[tuple,dict])->list[Block]:
     return [Block(f'{where}: {arm["num_fake"]:,} samples against {arm["num_real"]:,} training images', ('generator', 'seeds', 'arm'), columns, _arm_rows(group)),
             Block(f'{where}: {mark["num_fake"]:,} real images under the same network', ('tokens of', 'images'), columns[2:], _mark_rows(group), 'none')]
 
-# %% ../nbs/74_results.ipynb #6d9c1559
+# %% ../nbs/74_results.ipynb #d72caec9
 SAMPLER_ROWS = {'maskgit': 'MaskGIT', 'autonat': 'AutoNAT', 'titok': 'TiTok-b64', 'halton': 'MaskGIT-Halton', 'token-critic': 'Token-Critic', 'dpc': 'DPC-light', 'self-guidance': 'MaskGIT-SAG'}   # sampler -> published row
 
 def published_steps(sampler:str, default:int)->int:
@@ -87,7 +88,8 @@ def unlike_preset(record:dict)->list[str]:
     "Where a record was trained with other steps than the preset in force"
     p = record['preset']
     now = asdict(make_preset(p['backbone'], p['dataset'], p['scale']))
-    return [f'{stage} of {p[stage]["steps"]:,} steps instead of {now[stage]["steps"]:,}' for stage in ('tokenizer_fit', 'pretrain', 'finetune') if p[stage]['steps'] != now[stage]['steps']]
+    stages = dict(tokenizer_fit='tokenizer', pretrain='pre-training', finetune='fine-tuning')
+    return [f'{name} of {p[stage]["steps"]:,} steps instead of {now[stage]["steps"]:,}' for stage,name in stages.items() if p[stage]['steps'] != now[stage]['steps']]
 
 def sampler_block(address:str, record:dict)->Block:
     "Every sampler of a sweep, near its published number of steps"
@@ -170,7 +172,7 @@ def table_2(records:dict)->Table:  # by kind, as `read_records` gives them
              'Caption accuracy is the share of samples in which a classifier sees the class that the caption names. The classifier was trained on held-out images, which neither tokenizer nor generator has seen. It is not a CLIP score.')
     return Table('table2', caption, (printed_block('table2', _PRINTED_2, ('model',)), *blocks), notes)
 
-# %% ../nbs/74_results.ipynb #4bed12af
+# %% ../nbs/74_results.ipynb #e069e43f
 _PRINTED_6 = (Column('iterations', 'iterations', digits=0), Column('batch_size', 'batch', digits=0), Column('learning_rate', 'learning rate', form='g'), Column('weight_decay', 'weight decay', form='g'), Column('warmup_steps', 'warm-up', digits=0))
 _FIELDS = dict(iterations=('finetune', 'steps'), batch_size=('finetune', 'batch_size'), learning_rate=('finetune', 'learning_rate'), weight_decay=('finetune', 'weight_decay'), warmup_steps=('finetune', 'warmup_steps'))
 _MORE_FIELDS = dict(ema_decay=('finetune', 'ema_decay'), mask_law=('objective', 'mask_law'), label_smoothing=('objective', 'label_smoothing'), pretrain_steps=('pretrain', 'steps'))
@@ -198,10 +200,10 @@ def table_6(records:dict)->Table:  # by kind, as `read_records` gives them
     notes = ('≠: not the printed number. Small scale differs throughout, by design: smaller models, less data, larger steps.',
              f'AutoNAT\'s printed batch of {paper:g} is one device\'s in the released code; the paper trains on {ours/paper:g}, together {ours:g}.',
              'MaskGen has no row in the paper\'s Table 6.',
-             f'Of {len(records["runs"] | records["samplers"])} records, {len(unlike)} were trained otherwise' + (': ' + '; '.join(f'{a} ({", ".join(u)})' for a,u in unlike.items()) if unlike else '') + '.')
+             f'Of {len(records["runs"] | records["samplers"])} records, {len(unlike)} {"was" if len(unlike) == 1 else "were"} trained otherwise' + (': ' + '; '.join(f'{a} ({", ".join(u)})' for a,u in unlike.items()) if unlike else '') + '.')
     return Table('table6', 'Settings of the fine-tune: as printed, and as the presets have them, from which every run takes its own.', (printed_block('table6', _PRINTED_6, ('model',), 'As printed in the paper'), *blocks), notes)
 
-# %% ../nbs/74_results.ipynb #3452c9b5
+# %% ../nbs/74_results.ipynb #e1dcd549
 RECORDERS = Registry('kind of record')   # name of the folder -> function(experiment, path): measures and writes
 
 @RECORDERS.register('runs')
@@ -218,6 +220,14 @@ def record_path(folder:str|Path, kind:str, experiment:Experiment)->Path:
     check_choice('kind of record', kind, RECORDERS)
     return Path(folder)/('' if kind == 'runs' else kind)/f'{_PREFIX[kind]}{experiment.name}.json'
 
+def check_all_files(presets:list[Preset]):
+    "`FileNotFoundError` naming every published file that any of these presets needs"
+    wanted = []
+    for preset in presets:
+        try: check_files(preset)
+        except FileNotFoundError as e: wanted.append(str(e))
+    if wanted: raise FileNotFoundError('; '.join(wanted))
+
 def make_missing(
     folder:str|Path,                 # of records; empty: paper/runs of the repository
     presets:list[Preset], seeds:list[int],
@@ -226,7 +236,8 @@ def make_missing(
 )->list[Path]:                       # the records that were missing
     "Make the records that are not there, in order; `FileNotFoundError` naming the published files that are needed"
     folder = Path(folder) if folder else repo_root()/'paper'/'runs'
-    experiments = [Experiment(p, seed) for p in presets for seed in seeds]          # all files are looked for before any work
+    check_all_files(presets)
+    experiments = [Experiment(p, seed) for p in presets for seed in seeds]
     missing = [(record_path(folder, kind, e), kind, e) for e in experiments for kind in kinds if not record_path(folder, kind, e).exists()]
     if not dry:
         for path,kind,e in missing: RECORDERS[kind](e, path)

@@ -5,19 +5,20 @@
 # %% auto #0
 __all__ = ['FORMS', 'SUBSETS', 'StoredTerm', 'FoldedLookup', 'stored_terms', 'StoredKAMIG', 'online', 'precomputed', 'folded',
            'kept_numbers', 'count_flops', 'time_and_memory', 'sized_graphs', 'measure_generation', 'run_storage',
-           'storage_blocks', 'table_4_of']
+           'make_storage', 'storage_blocks', 'table_4_of']
 
-# %% ../nbs/72_storage.ipynb #c95e78e6
-import time
+# %% ../nbs/72_storage.ipynb #854ae456
+import re, time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .accounting import shapes_only
-from .core import Registry, check_choice, default_device, generator
+from .core import Registry, check_choice, default_device, generator, repo_root, write_json
 from .fusion import Lookup, Residuals, position_term, token_terms
 from .graphs import IncompatibilityGraph, KnowledgeGraphs
 from .material import provenance
@@ -27,7 +28,7 @@ from .sampling import make_plan, sample
 from .sweeps import plan_passes
 from .tables import TABLES, Block, Column, Table, cell_of, made_with, printed_block
 
-# %% ../nbs/72_storage.ipynb #86090386
+# %% ../nbs/72_storage.ipynb #7e3a13ef
 @dataclass
 class StoredTerm:
     "One term of the fusion, encoded"
@@ -67,9 +68,9 @@ class StoredKAMIG(KAMIG):
     def __init__(self, model:KAMIG, labels:Tensor, fold:bool):
         nn.Module.__init__(self)
         for k in ('backbone', 'graphs', 'config', 'codebook_size', 'mask_token_id', 'seq_len', 'num_classes', 'dim', 'depth', 'has_null_class', 'is_grid'): setattr(self, k, getattr(model, k))
-        labels = labels.unique()
-        self.terms,self.fold = stored_terms(model, labels),fold
-        with torch.no_grad(): self.maps = [t.tables() if fold else t.convs for t in self.terms]
+        labels,terms = labels.unique(),stored_terms(model, labels.unique())
+        self.by_class,self.rows = [t.by_class for t in terms],None if fold else [(t.rows, t.bias_scale) for t in terms]
+        with torch.no_grad(): self.maps = [t.tables() if fold else t.convs for t in terms]
         self.row_of = torch.full((self.num_classes + 1,), -1, device=labels.device).scatter(0, labels, torch.arange(len(labels), device=labels.device))
 
     def residuals(self, tokens:Tensor, condition)->Residuals:
@@ -77,10 +78,9 @@ class StoredKAMIG(KAMIG):
         codes,found = tokens.clamp(max=self.codebook_size),self.row_of[condition]
         if not condition.is_cuda and (found < 0).any(): raise ValueError(f'nothing is kept for class {int(condition[found < 0][0])}')
         places = found[:,None]*self.seq_len + torch.arange(self.seq_len, device=tokens.device)
-        def look(t):
-            index = places if t.by_class else codes
-            return FoldedLookup(index) if self.fold else Lookup(t.rows, t.bias_scale, index)
-        return Residuals([(look(t), maps) for t,maps in zip(self.terms, self.maps)], self.depth, None)
+        indices = [places if by_class else codes for by_class in self.by_class]
+        looks = [FoldedLookup(i) for i in indices] if self.rows is None else [Lookup(*rows, i) for rows,i in zip(self.rows, indices)]
+        return Residuals(list(zip(looks, self.maps)), self.depth, None)
 
 # %% ../nbs/72_storage.ipynb #16aa763f
 FORMS = Registry('form')   # name -> function(model, labels) -> a model with the same logits
@@ -151,7 +151,7 @@ def measure_generation(model:nn.Module, labels:Tensor, repeats:int, num_steps:in
     found = time_and_memory(lambda: generate(labels), repeats)
     return dict(flops=count_flops(lambda: generate(labels[:1])), seconds=found['seconds']/len(labels), peak_bytes=found['peak_bytes'])
 
-# %% ../nbs/72_storage.ipynb #065187b9
+# %% ../nbs/72_storage.ipynb #a8b8ad99
 def run_storage(
     size:BackboneSize=BACKBONE_PRESETS['autonat']['size'],         # default: AutoNAT-L
     codebook_size:int=1024, seq_len:int=256, num_classes:int=1000,  # V, L, C
@@ -166,15 +166,33 @@ def run_storage(
     labels = torch.arange(batch_size, device=device) % num_classes
     needed = torch.cat([labels, labels.new_tensor([num_classes])])                 # the classes drawn, and none
     rows = {'backbone': dict(measure_generation(backbone, labels, repeats, num_steps), numbers=dict(fixed=0, per_class=0, bits=0))}
-    for name,names in SUBSETS.items():
-        model = augment(backbone, graphs.only(*names), fidelity='released').to(device).eval()
-        for form,build in FORMS.items(): rows[f'{name}, {form}'] = dict(measure_generation(build(model, needed), labels, repeats, num_steps), numbers=kept_numbers(model, form))
+    for name,form in ((n, f) for n in SUBSETS for f in FORMS):
+        model = augment(backbone, graphs.only(*SUBSETS[name]), fidelity='released').to(device).eval()
+        numbers,stored = kept_numbers(model, form),FORMS[form](model, needed)
+        del model                                                                  # what is measured holds all that it needs
+        rows[f'{name}, {form}'] = dict(measure_generation(stored, labels, repeats, num_steps), numbers=numbers)
+        del stored
     passes = plan_passes(make_plan('autonat', num_steps, seq_len))
     for row in rows.values(): row['extra_multiply_adds'] = (row['flops'] - rows['backbone']['flops'])//2
     return dict(name=f'storage-autonat-{sizes["dim"]}x{sizes["depth"]}', size=sizes, codebook_size=codebook_size, seq_len=seq_len, num_classes=num_classes, backbone_parameters=_numbers(*backbone.parameters()),
                 batch_size=batch_size, repeats=repeats, num_steps=num_steps, passes=passes, precision='fp32', rows=rows, origin=provenance())
 
-# %% ../nbs/72_storage.ipynb #29994974
+# %% ../nbs/72_storage.ipynb #87797a35
+def make_storage(
+    folder:str|Path='',    # of records; empty: paper/runs of the repository
+    batch_size:int=1, repeats:int=2,
+    dry:bool=False,        # only say what is missing
+    **size,                # of `run_storage`; none: AutoNAT-L
+)->list[Path]:             # the record, if it was missing
+    "Measure on this machine, unless that has been done"
+    chosen = size.get('size', BACKBONE_PRESETS['autonat']['size'])
+    machine = re.sub(r'[^a-z0-9]+', '-', provenance()['device'].lower()).strip('-')
+    path = (Path(folder) if folder else repo_root()/'paper'/'runs')/'storage'/f'autonat-{chosen.dim}x{chosen.depth}-{machine}-batch{batch_size}.json'
+    if path.exists(): return []
+    if not dry: write_json(path, run_storage(batch_size=batch_size, repeats=repeats, **size))
+    return [path]
+
+# %% ../nbs/72_storage.ipynb #7f4c76a3
 _PRINTED = (Column('extra_params_online', 'parameters, online'), Column('extra_params_precomputed', 'parameters, precomputed'), Column('extra_tflops_online', 'TFLOPs, online', digits=2),
             Column('extra_tflops_precomputed', 'TFLOPs, precomputed'), Column('selected', 'selected'))
 _COUNTED = (Column('fixed', 'numbers kept, M', digits=2, factor=1e-6), Column('per_class', 'and per class, M', digits=3, factor=1e-6), Column('bits', 'bits of the graph, MB', digits=1, factor=1/8e6),
@@ -185,9 +203,9 @@ def storage_blocks(address:str, record:dict)->list[Block]:
     "What was counted, and what was measured on one machine"
     fixed = dict(data='random weights', scale=record['name'], size=record['name'])
     def cell(row, *keys): return cell_of({address: record}, 'rows', row, *keys, **fixed)
-    labels = {row: tuple(row.split(', ')) if ', ' in row else (row, '') for row in record['rows']}
-    counted = {labels[row]: dict({k: cell(row, 'numbers', k) for k in ('fixed', 'per_class', 'bits')}, extra=cell(row, 'extra_multiply_adds')) for row in record['rows']}
-    measured = {labels[row]: {k: cell(row, k) for k in ('seconds', 'peak_bytes')} for row in record['rows']}
+    labels = {'backbone': ('none', 'backbone'), **{f'{name}, {form}': (name, form) for name in SUBSETS for form in FORMS}}
+    counted = {label: dict({k: cell(row, 'numbers', k) for k in ('fixed', 'per_class', 'bits')}, extra=cell(row, 'extra_multiply_adds')) for row,label in labels.items()}
+    measured = {label: {k: cell(row, k) for k in ('seconds', 'peak_bytes')} for row,label in labels.items()}
     where = f'{record["origin"]["device"]}, {record["batch_size"]} image{"s" if record["batch_size"] > 1 else ""} at a time, {record["precision"]}'
     return [Block(f'Counted: {record["name"]}, {record["backbone_parameters"]/1e6:.1f} M parameters, {record["num_steps"]} steps of two passes', ('graph', 'form'), _COUNTED, counted, 'none'),
             Block(f'Measured: {where}', ('graph', 'form'), _MEASURED, measured, 'none')]

@@ -8,8 +8,8 @@ __all__ = ['IMAGE_CONDITIONS', 'TOKEN_CONDITIONS', 'BOLD', 'TABLES', 'pointer', 
            'made_with', 'table_markdown', 'latex_text', 'table_latex', 'table_json', 'save_table', 'check_table',
            'printed_block']
 
-# %% ../nbs/70_tables.ipynb #cb1cac98
-import html, json, math
+# %% ../nbs/70_tables.ipynb #3424dd78
+import html, json, math, re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -188,7 +188,7 @@ def bold_cells(block:Block)->set[tuple]:  # of (label, key)
             elif _decisive(block.cell(best, column.key), [block.cell(l, column.key) for l in known if l != best]): found.add((best, column.key))
     return found
 
-# %% ../nbs/70_tables.ipynb #7d6c36db
+# %% ../nbs/70_tables.ipynb #0420f96f
 @dataclass(frozen=True)
 class Table:
     "What a table notebook makes"
@@ -220,11 +220,11 @@ def block_style(block:Block):  # -> pandas.Styler
 
 def made_with(sources:dict[str,dict])->str:  # address -> record
     "Where and with what the records were made, in words"
-    devices = sorted({r['origin']['device'].replace('x86_64 CPU, ', '').replace('threads', 'thread(s) of an x86_64 CPU') for r in sources.values()})
+    devices = sorted({re.sub(r', (\d+) threads', lambda m: f' ({m[1]} thread{"s" if m[1] != "1" else ""})', r['origin']['device']) for r in sources.values()})
     commits = sorted({r['origin']['commit'][:7] for r in sources.values()})
-    return f'{len(sources)} records, made on {" and ".join(devices)} at commit{"s" if len(commits) > 1 else ""} {", ".join(commits)}'
+    return f'{len(sources)} record{"s" if len(sources) > 1 else ""}, made on {" and ".join(devices)} at commit{"s" if len(commits) > 1 else ""} {", ".join(commits)}'
 
-# %% ../nbs/70_tables.ipynb #51119eac
+# %% ../nbs/70_tables.ipynb #8d979d63
 def _lines(block:Block, strong:Callable[[str],str])->list[list[str]]:
     "Heading and rows as text"
     bold = bold_cells(block)
@@ -240,7 +240,7 @@ def table_markdown(table:Table)->str:
         lines = [head, ['---']*len(block.index) + ['---:']*(len(head) - len(block.index)), *rows]
         return f'### {block.title}\n\n' + '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
     notes = '\n'.join(f'- {n}' for n in table.notes)
-    return f'**{table.name.capitalize()}.** {table.caption}\n\n' + '\n\n'.join(map(of, table.blocks)) + f'\n\n{notes}\n\nThe records behind every number: [{table.name}.json]({table.name}.json).\n'
+    return f'**{table.name.capitalize().replace("Table", "Table ")}.** {table.caption}\n\n' + '\n\n'.join(map(of, table.blocks)) + f'\n\n{notes}\n\nThe records behind every number: [{table.name}.json]({table.name}.json).\n'
 
 _LATEX = {'\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '_': r'\_', '#': r'\#', '$': r'\$', '{': r'\{', '}': r'\}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}',
           '±': r'$\pm$', '↑': r'$\uparrow$', '↓': r'$\downarrow$', '–': '--', '≠': r'$\neq$', '×': r'$\times$', '≈': r'$\approx$', '·': r'$\cdot$', '†': r'$\dagger$', 'é': r"\'e", '²': r'$^2$'}
