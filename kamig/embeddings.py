@@ -7,11 +7,12 @@ __all__ = ['NUM_NEIGHBOURS', 'INITS', 'neighbours', 'neighbour_overlap', 'graph_
            'rare_codes', 'space_facts', 'embedding_facts', 'embedding_claims', 'code_map', 'embedding_figure',
            'plot_embeddings']
 
-# %% ../nbs/74_embeddings.ipynb #58bc8697
+# %% ../nbs/74_embeddings.ipynb #e0e5ec3d
 import torch
 from torch import Tensor
 
 from .core import mix_seed
+from .counts import position_histogram
 from .experiment import Experiment
 from .figures import COLOURS
 from .fusion import GraphFusion
@@ -61,7 +62,7 @@ def grouped(
         inside[members[apart].flatten()] = True
     return inside
 
-# %% ../nbs/74_embeddings.ipynb #044cfb61
+# %% ../nbs/74_embeddings.ipynb #75487c92
 @torch.no_grad()
 def encoded_codes(
     model:KAMIG,
@@ -81,7 +82,7 @@ def rare_codes(
     share:float=.1,        # of the codes
 )->Tensor:                 # (V,) bool
     "The tenth of the codes that occur least often"
-    counts = torch.bincount(torch.as_tensor(tokens).long().flatten(), minlength=codebook_size)
+    counts = position_histogram(tokens, codebook_size).sum(1)
     rare = torch.zeros(codebook_size, dtype=torch.bool)
     rare[counts.argsort(stable=True)[:max(1, round(share*codebook_size))]] = True
     return rare
@@ -156,7 +157,7 @@ def embedding_figure(experiment:Experiment, seed:int=0)->tuple[dict,list[dict]]:
     return dict(maps={n: m.round(decimals=2).tolist() for n,(m,_) in maps.items()}, trustworthiness={n: round(t, 4) for n,(_,t) in maps.items()}, tsne_seed=seed, rare=rare.nonzero().flatten().tolist(),
                 marked={'A': code, 'B': names['most similar'], 'C': names['least similar']}, facts=facts), embedding_claims(facts)
 
-# %% ../nbs/74_embeddings.ipynb #87039521
+# %% ../nbs/74_embeddings.ipynb #700a6a1c
 _TITLES = {'token table': 'token table', 'similarity': 'similarity graph', 'cooccurrence': 'co-occurrence graph'}
 _ROWS = {'overlap_with_table': 'nearest shared with\nthe token table', 'precision_similarity': 'nearest that are\nsimilarity edges', 'precision_cooccurrence': 'nearest that are\nco-occurrence edges', 'grouped': 'codes in groups\nof two or three', 'rare_near_rare': 'rare among nearest\nof rare codes'}
 
@@ -166,13 +167,16 @@ def _map_panel(ax, data:dict, name:str, letter:str):
     rare = torch.zeros(len(at), dtype=torch.bool)
     rare[data['rare']] = True
     size = 22 if len(at) <= 128 else 8
-    ax.scatter(*at[~rare].T, s=size, color=COLOURS['grey'], linewidth=0, label='codes')
-    ax.scatter(*at[rare].T, s=1.6*size, color=COLOURS['vermilion'], marker='^', linewidth=0, label='the rarest tenth')
+    ax.scatter(*at[~rare].T.numpy(), s=size, color=COLOURS['grey'], linewidth=0, label='codes')
+    ax.scatter(*at[rare].T.numpy(), s=1.6*size, color=COLOURS['vermilion'], marker='^', linewidth=0, label='the rarest tenth')
     reach = (at.amax(0) - at.amin(0)).clamp(min=1e-6)
-    for mark,code in data['marked'].items():
-        ax.scatter(*at[code], s=2.2*size, facecolor='none', edgecolor=COLOURS['blue'], linewidth=1.3)
-        away = -1 if mark == 'B' else 1                                   # A and B are often neighbours
-        ax.text(*(at[code] + .025*away*reach), mark, fontsize=9, color=COLOURS['blue'], fontweight='bold', ha='left' if away > 0 else 'right', va='bottom' if away > 0 else 'top')
+    scale = (at.amax(0) - at.amin(0)).clamp(min=1e-6)
+    marked = {mark: at[code] for mark,code in data['marked'].items()}
+    for mark,place in marked.items():
+        ax.scatter(*place.tolist(), s=2.2*size, facecolor='none', edgecolor=COLOURS['blue'], linewidth=1.3)
+        away = min(((place - other)/scale for m,other in marked.items() if m != mark), key=torch.Tensor.norm)       # the letter stands away from the nearest other one
+        away = away/away.norm() if away.norm() > 0 else torch.tensor([0., 1.])
+        ax.annotate(mark, place.tolist(), (10*away).tolist(), textcoords='offset points', ha='center', va='center', fontsize=9, color=COLOURS['blue'], fontweight='bold')
     graph,_,how = name.partition(', ')
     ax.set_title(f'({letter}) {_TITLES.get(graph, graph)}{", " + how if how else ""}', fontsize=9)
     ax.set_xticks([]); ax.set_yticks([])
@@ -187,13 +191,12 @@ def _facts_panel(ax, facts:dict):
         if graph not in facts['trained']: continue
         means,errors = ([facts['untrained'][graph][k][what] for k in rows] for what in ('mean', 'standard_deviation'))
         ax.scatter([facts['trained'][graph][k] for k in rows], [y - shift for y in range(len(rows))], color=COLOURS[colour], marker=marker, s=22, label=_TITLES[graph].removesuffix(' graph'))
-        ax.errorbar(means, [y - shift + .15 for y in range(len(rows))], xerr=errors, color=COLOURS[colour], marker=marker, markersize=4.5, markerfacecolor='white', linestyle='', capsize=2, linewidth=1, zorder=1, label='  untrained')
+        ax.errorbar(means, [y - shift + .15 for y in range(len(rows))], xerr=errors, color=COLOURS[colour], marker=marker, markersize=4.5, markerfacecolor='white', linestyle='', capsize=2, linewidth=1, zorder=1, label=f'{_TITLES[graph].removesuffix(" graph")}, untrained')
     ax.set_yticks(range(len(rows)), [_ROWS[k] for k in rows], fontsize=7)
     ax.invert_yaxis()
     ax.set_xlim(-.04, 1.04)
     ax.tick_params(axis='x', labelsize=7)
     ax.grid(axis='x', alpha=.25)
-    ax.legend(fontsize=6.5, loc='lower right', frameon=True, borderpad=.3, labelspacing=.25)
     ax.set_title('(f) shares', fontsize=9)
 
 def plot_embeddings(data:dict):  # of `embedding_figure`
@@ -208,4 +211,5 @@ def plot_embeddings(data:dict):  # of `embedding_figure`
     marked = ', '.join(f'{mark}: {what} ({data["marked"][mark]})' for mark,what in zip('ABC', ('code', 'most similar', 'least similar')))
     handles,labels = axes[0,0].get_legend_handles_labels()
     fig.legend(handles, labels, loc='outside lower right', ncols=2, fontsize=8, frameon=False, title=marked, title_fontsize=8)
+    fig.legend(*axes[1,0].get_legend_handles_labels(), loc='outside lower left', ncols=3, fontsize=8, frameon=False, title='marks of (f)', title_fontsize=8)
     return fig

@@ -7,13 +7,13 @@ __all__ = ['READINGS', 'DRAWS', 'PAPER_CODES', 'PANEL_COLUMNS', 'drawn_codes', '
            'curve_values', 'slopes', 'curve_claims', 'replacement_curve', 'pictures', 'plot_curve', 'panel_codes',
            'replacement_panel', 'plot_panel']
 
-# %% ../nbs/73_replacements.ipynb #2171875d
+# %% ../nbs/73_replacements.ipynb #25b4b1ab
 import torch
 from torch import Tensor
 
 from .comparison import bootstrap_difference
 from .core import generator, progress, uniform
-from .counts import check_tokens
+from .counts import check_tokens, position_histogram
 from .experiment import Experiment
 from .figures import COLOURS
 from .metrics import psnr
@@ -159,7 +159,7 @@ def plot_curve(data:dict):  # of `replacement_curve`
     fig.legend(*legend, loc='outside lower center', ncols=3, fontsize=8, frameon=False)
     return fig
 
-# %% ../nbs/73_replacements.ipynb #ec5a83b5
+# %% ../nbs/73_replacements.ipynb #8c2f9c46
 PAPER_CODES = dict(code=1013, stand_ins={'most similar': 463, 'second': 658, 'third': 721, 'least similar': 149})
 PANEL_COLUMNS = {3: ('most similar', 'least similar', 'random code', 'nearest vector'), 7: ('most similar', 'second', 'third', 'least similar', 'random code', 'nearest vector')}
 
@@ -167,7 +167,7 @@ def panel_codes(experiment:Experiment)->tuple[int,dict[str,int]]:  # the code, a
     "Which code is replaced, and by which: the paper's where the tokenizer is the paper's"
     tokenizer,tokens = experiment.tokenizer.module,experiment.counted[0]
     published = experiment.preset.published is not None and experiment.preset.published.tokenizer == 'mage-vqgan' and tokenizer.codebook_size == 1024
-    code = PAPER_CODES['code'] if published else int(torch.bincount(torch.as_tensor(tokens).long().flatten()).argmax())
+    code = PAPER_CODES['code'] if published else int(position_histogram(tokens, tokenizer.codebook_size).sum(1).argmax())
     tables = replacement_tables(tokenizer, tokens)
     return code, {n: int(t[code]) for n,t in tables.items()} | (PAPER_CODES['stand_ins'] if published else {})
 
