@@ -87,16 +87,16 @@ def verdict_frame(claims:dict, verdict:str):  # -> DataFrame
             for c in claims.values() for f in c['findings'] if f['verdict'] == check_choice('verdict', verdict, VERDICTS)]
     return pd.DataFrame(rows, columns=['claim', 'printed', 'setting', 'margin', 'remark']).set_index('claim')
 
-# %% ../nbs/87_pages.ipynb #768753e9
-def small_picture(path:str|Path, width:int=1200)->bytes:  # PNG
-    "A picture for a page: reduced, 256 colours"
+# %% ../nbs/87_pages.ipynb #823a6f3b
+def small_picture(path:str|Path, width:int=900)->bytes:  # PNG
+    "A picture for a page: reduced, 128 colours; as it is where that is smaller"
     from PIL import Image
     with Image.open(path) as picture:
         image = picture.convert('RGB')
         if image.width > width: image = image.resize((width, round(image.height*width/image.width)), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        image.quantize(256, dither=Image.Dither.NONE).save(buffer, 'PNG', optimize=True)
-    return buffer.getvalue()
+        image.quantize(128, dither=Image.Dither.NONE).save(buffer, 'PNG', optimize=True)
+    return min(buffer.getvalue(), Path(path).read_bytes(), key=len)
 
 def report_pictures(
     folder:str|Path='',        # empty: paper/figures
