@@ -6,7 +6,6 @@
 __all__ = ['CocoProtocol', 'CocoSet', 'coco_set', 'clip_score', 'text_encoder', 'coco_images', 'evaluate_coco']
 
 # %% ../nbs/57_coco.ipynb #023b9a7a
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .core import data_dir, progress, sha256_json, uniform
+from .core import data_dir, progress, read_json, reading, sha256_json, uniform
 from .data import Images
 from .evaluation import Reference
 from .features import Extractor, cached_features
@@ -54,12 +53,13 @@ class CocoSet:
 def _read_annotations(path:Path)->tuple[dict[int,str],dict[int,list[str]]]:
     "Image number -> file name, and -> captions in the order of their numbers; `ValueError` for a file of another kind"
     if not path.is_file(): raise FileNotFoundError(f'there is no file {path}; expected is COCO\'s own layout, annotations/captions_val2014.json beside val2014/*.jpg')
-    try:
-        content = json.loads(path.read_text())
+    with reading(path, 'file of COCO captions'):
+        content = read_json(path, 'file of COCO captions')
         names = {int(i['id']): str(i['file_name']) for i in content['images']}
         captions = {i: [] for i in names}
         for a in sorted(content['annotations'], key=lambda a: a['id']): captions[int(a['image_id'])].append(' '.join(a['caption'].split()))
-    except (ValueError, KeyError, TypeError, AttributeError) as e: raise ValueError(f'{path} is no file of COCO captions: {type(e).__name__} {e}') from e
+        for i,name in names.items():
+            if abs(i) >= 2**62 or not name or name != Path(name).name or '\\' in name: raise ValueError(f'image {i} has the name {name!r}, which is no plain file name')
     return names, captions
 
 def coco_set(

@@ -129,11 +129,15 @@ def cooccurrence_counts(
     "How often two codes sit at neighbouring positions (Sec. 'Co-occurrence Graph')"
     check_tokens(tokens, codebook_size)
     if pairs.numel() and pairs.max() >= tokens.shape[1]: raise ValueError(f'the pairs name position {pairs.max().item()}, the images have only {tokens.shape[1]}')
+    numbers_of = (pairs*torch.tensor([tokens.shape[1], 1])).sum(1).sort().values, (pairs.flip(1)*torch.tensor([tokens.shape[1], 1])).sum(1).sort().values
+    mutual = numbers_of[0].equal(numbers_of[1]) and (pairs[:,0] != pairs[:,1]).all()
+    first,second = (pairs[pairs[:,0] < pairs[:,1]] if mutual else pairs).T
     counts = torch.zeros(codebook_size**2, dtype=torch.long)
-    for _,chunk in token_chunks(tokens, len(pairs)):
-        numbers = chunk[:,pairs[:,0]].mul_(codebook_size).add_(chunk[:,pairs[:,1]])
-        counts += torch.bincount(numbers.flatten(), minlength=codebook_size**2)
-    return counts.view(codebook_size, codebook_size)
+    for _,chunk in token_chunks(tokens, len(first)):
+        codes = chunk.T.to(torch.int32 if codebook_size**2 < 2**31 else torch.long).contiguous()       # (L, images)
+        counts += torch.bincount(codes[first].mul_(codebook_size).add_(codes[second]).flatten(), minlength=codebook_size**2)
+    counts = counts.view(codebook_size, codebook_size)
+    return counts + counts.T if mutual else counts
 
 def position_histogram(
     tokens,             # (B, L) integer codes: tensor, array or memory map

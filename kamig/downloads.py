@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['FILES', 'DRIVE', 'SECONDS', 'HUB_FILES', 'PublishedFile', 'publish', 'fetch', 'from_hub', 'local_path', 'download',
-           'published_table', 'published_page']
+           'read_weights', 'published_table', 'published_page']
 
 # %% ../nbs/06_downloads.ipynb #bf57202d
-import json, os, re
+import os, re, warnings, zipfile
 from dataclasses import dataclass
 from html import unescape
 from http.client import HTTPException
@@ -16,7 +16,11 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlencode, urljoin, urlsplit
 from urllib.request import HTTPCookieProcessor, Request, build_opener
 
-from .core import Registry, check_choice, data_dir, locked, progress, sha256_bytes, sha256_file, write_json
+import torch
+from torch import Tensor
+
+from .core import Registry, check_choice, data_dir, locked, progress, read_json, reading, sha256_bytes, sha256_file, write_json
+from .files import check_archive, read_state_dict
 
 # %% ../nbs/06_downloads.ipynb #e6bfddca
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ _NOTE = '.source.json'  # what the name of the note beside a file adds to the fi
 
 def _kept(link:str)->Path|None:
     "Where the file of a link lies, if it was fetched before"
-    notes = (n for n in (data_dir()/'weights').rglob(f'*{_NOTE}') if json.loads(n.read_text())['link'] == link)
+    notes = (n for n in (data_dir()/'weights').rglob(f'*{_NOTE}') if read_json(n, 'note of a download', 'remove it').get('link') == link)
     return next((path for n in notes if (path := Path(str(n).removesuffix(_NOTE))).is_file()), None)
 
 def _finish(link:str, part:Path, name:str, sha256:str)->Path:
@@ -185,7 +189,7 @@ def fetch(
             name,whole = _receive(link, part)
             if whole: return _finish(link, part, name, sha256)
     if not path: raise FileNotFoundError(f'{link} broke off {attempts} times; what has arrived is kept, so call again to go on')
-    digest,noted = sha256_file(path),json.loads(Path(f'{path}{_NOTE}').read_text())['sha256']
+    digest,noted = sha256_file(path),str(read_json(f'{path}{_NOTE}', 'note of a download', 'remove it').get('sha256'))
     for expected in (noted, sha256):
         if not digest.startswith(expected): raise ValueError(f'{path} is not the file that was fetched or expected: its SHA-256 is {digest}, not {expected}; remove it to fetch it again')
     return path
@@ -236,6 +240,16 @@ def download(
     digest = sha256_file(path) if file.sha256 else ''
     if not digest.startswith(file.sha256): raise ValueError(f'{path} is not {file}: its SHA-256 is {digest}, not {file.sha256}')
     return path
+
+# %% ../nbs/06_downloads.ipynb #prog0002
+def read_weights(path:str|Path)->dict[str,Tensor]:
+    "Tensors of a PyTorch or safetensors file or a folder of the hub; of programs (TorchScript), those alone whose hash says who published them"
+    with reading(path, 'archive'): program = zipfile.is_zipfile(path) and check_archive(path) and any(n.endswith('/constants.pkl') for n in zipfile.ZipFile(path).namelist())
+    if not program: return read_state_dict(path)
+    from torch_fidelity.feature_extractor_clip import MODEL_METADATA
+    known = {m['hash'] for m in MODEL_METADATA.values()} | {f.sha256 for f in FILES['other'].values() if f.kind == 'torchscript'}
+    if sha256_file(path) not in known: raise ValueError(f'{path} is a program (TorchScript), and not one that OpenAI published')
+    with warnings.catch_warnings(action='ignore', category=FutureWarning): return torch.jit.load(path, map_location='cpu').state_dict()
 
 # %% ../nbs/06_downloads.ipynb #64a99b94
 def published_table()->list[dict]:

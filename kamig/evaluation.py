@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['IMAGE_METRICS', 'TOKEN_METRICS', 'to_uint8', 'balanced_labels', 'random_labels', 'sample_images', 'Reference',
-           'ball_shares', 'possible_metrics', 'image_metrics', 'read_adm_reference', 'write_adm_samples',
-           'evaluation_mask', 'token_metrics', 'best_temperature', 'split_places', 'calibrated_nll']
+           'ball_shares', 'possible_metrics', 'image_metrics', 'check_statistics', 'read_adm_reference',
+           'write_adm_samples', 'evaluation_mask', 'token_metrics', 'NoBestTemperature', 'best_temperature',
+           'split_places', 'calibrated_nll']
 
 # %% ../nbs/52_evaluation.ipynb #4169f41f
 import inspect
@@ -19,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .core import Registry, atomic_path, autocast, check_choice, default_device, generator, progress, uniform
+from .core import Registry, atomic_path, autocast, check_choice, default_device, generator, memory_advice, progress, reading, uniform
 from .features import Features
+from .files import check_archive
 from .loop import evaluating
 from .masking import mask_counts, random_mask
 from .metrics import (clip_mmd, density_coverage, feature_statistics, gaussian_frechet_distance, inception_score, kernel_distance,
@@ -73,8 +75,9 @@ def sample_images(
         raise ValueError(f'need one seed per label and at least one, not {len(labels)} labels and seeds of the shape {tuple(seeds.shape)}')
     images = []
     for at in progress(torch.arange(len(labels)).split(batch_size), desc='images'):
-        tokens = sample(model, labels[at], seeds=seeds[at], **options)
-        images.append(to_uint8(tokenizer.decode(tokens.to(tokenizer.codebook.device))).cpu())
+        with memory_advice(batch_size, 'sampling'):
+            tokens = sample(model, labels[at], seeds=seeds[at], **options)
+            images.append(to_uint8(tokenizer.decode(tokens.to(tokenizer.codebook.device))).cpu())
     return torch.cat(images)
 
 # %% ../nbs/52_evaluation.ipynb #ff759281
@@ -184,17 +187,23 @@ def image_metrics(
     return dict(distance_name=fake.distance_name, extractor=fake.extractor, num_fake=len(fake), num_real=number, **found)
 
 # %% ../nbs/52_evaluation.ipynb #1dbc327f
+def check_statistics(path:str|Path, mean:np.ndarray, covariance:np.ndarray)->tuple:  # the two
+    "`ValueError` unless these are a mean (D,) and a covariance (D, D) of real, finite numbers"
+    if any(a.dtype.kind not in 'fiu' for a in (mean, covariance)) or mean.ndim != 1 or covariance.shape != mean.shape*2:
+        raise ValueError(f'{path} holds no statistics: mu must be numbers (D,) and sigma (D, D), not {mean.dtype} {mean.shape} and {covariance.dtype} {covariance.shape}')
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()): raise ValueError(f'{path} holds statistics with NaN or infinite values')
+    return mean,covariance
+
 def read_adm_reference(
     path:str|Path,  # .npz
 )->tuple[Tensor,tuple[Tensor,Tensor]|None]:  # images (N, 3, H, W) uint8; mean and covariance in float64, None if the file has none
     "Reference images and statistics of the ADM suite; `FileNotFoundError`, or `ValueError` for a file of another kind"
     if not Path(path).is_file(): raise FileNotFoundError(f'there is no reference file {path}')
-    try:
-        with np.load(path) as file: images,*statistics = (file[k] if k in file else None for k in ('arr_0', 'mu', 'sigma'))
-    except (OSError, ValueError, TypeError) as e: raise ValueError(f'{path} is damaged or no .npz file: {e}') from e
-    if images is None or images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+    check_archive(path)
+    with reading(path, '.npz file', 'make or fetch it again'), np.load(path) as file: images,*statistics = (file[k] if k in file else None for k in ('arr_0', 'mu', 'sigma'))
+    if images is None or images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
         raise ValueError(f'{path} holds no images: an array arr_0 of bytes (N, H, W, 3) is needed')
-    found = None if any(s is None for s in statistics) else tuple(torch.from_numpy(s).double() for s in statistics)
+    found = None if any(s is None for s in statistics) else tuple(torch.from_numpy(s).double() for s in check_statistics(path, *statistics))
     return torch.from_numpy(images).permute(0, 3, 1, 2), found
 
 def write_adm_samples(
@@ -277,6 +286,9 @@ def token_metrics(
     return {k: torch.cat(v) for k,v in found.items()}
 
 # %% ../nbs/52_evaluation.ipynb #cef7295e
+class NoBestTemperature(ValueError):
+    "The likelihood still rises at the end of the range of temperatures"
+
 def best_temperature(
     model:nn.Module, tokens, labels,  # as for `token_metrics`
     ratio:float,                      # share of hidden positions
@@ -284,9 +296,10 @@ def best_temperature(
     seed:int=0, batch_size:int=256, precision:str='fp32',
     bounds:tuple[float,float]=(.25, 4.),
 )->float:
-    "The temperature of the lowest negative log-likelihood, to a part in a hundred; `ValueError` if it lies at the end of the range"
+    "The temperature of the lowest negative log-likelihood, to a part in a hundred; `NoBestTemperature`, a `ValueError`, if it lies at the end of the range"
     places = _check_tokens(tokens, labels, (ratio,), places)
     low,high = bounds
+    if not 0 < low < high < float('inf'): raise ValueError(f'bounds must be two positive numbers, the smaller one first, not {bounds}')
     with evaluating(model):
         for points in (33, 17):        # the whole range, then the stretch around the best; the likelihood has one maximum in 1/temperature
             tried = torch.logspace(np.log2(low), np.log2(high), points, base=2, dtype=torch.float64).tolist()
@@ -295,7 +308,7 @@ def best_temperature(
                 hidden,truth = logits[mask].float(),targets[mask]
                 total += torch.stack([nn.functional.cross_entropy(hidden/t, truth, reduction='sum') for t in tried]).double().cpu()
             best = int(total.argmin())
-            if points == 33 and best in (0, 32): raise ValueError(f'the best temperature is not between {low:g} and {high:g}')
+            if points == 33 and best in (0, 32): raise NoBestTemperature(f'the best temperature is not between {low:g} and {high:g}: give other bounds, or train the model longer')
             low,high = tried[max(best-1, 0)],tried[min(best+1, points-1)]
     return tried[best]
 
@@ -310,13 +323,14 @@ def calibrated_nll(
     model:nn.Module, tokens, labels,  # as for `token_metrics`
     ratios:tuple=(.3, .5, .7, .9),
     seed:int=0,                       # of the masks, and of which images serve for fitting
+    bounds:tuple[float,float]=(.25, 4.),  # between which the temperature is looked for
     **options,                        # batch_size, precision
 )->dict[str,Tensor]:                  # 'places' (n,), and for each ratio 'nll@0.3' (n,), 'calibrated_nll@0.3' (n,), 'temperature@0.3'
-    "NLL of half of the images, raw and at the temperature that is best for the other half"
+    "NLL of half of the images, raw and at the temperature that is best for the other half; `NoBestTemperature` where there is none"
     everyone = _check_tokens(tokens, labels, ratios, None)
     if len(everyone) < 2: raise ValueError('two images at least are needed: one to fit on, one to measure')
     (fit,test),found = split_places(everyone, seed),{}
-    temperatures = {r: best_temperature(model, tokens, labels, r, fit, seed, **options) for r in ratios}
+    temperatures = {r: best_temperature(model, tokens, labels, r, fit, seed, bounds=bounds, **options) for r in ratios}
     for prefix,temperature in (('', 1.), ('calibrated_', temperatures)):
         values = token_metrics(model, tokens, labels, ratios, seed, metrics=('nll',), places=test, temperature=temperature, **options)
         found |= {prefix + k: v for k,v in values.items()}

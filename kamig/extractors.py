@@ -7,7 +7,7 @@ __all__ = ['CLIP_HOME', 'DINOV2_HOME', 'EXTRACTORS', 'WEIGHT_FILES', 'resize_byt
            'dinov2_extractor', 'load_extractor']
 
 # %% ../nbs/53_extractors.ipynb #3fafc571
-import re, zipfile
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .core import Registry, check_choice, data_dir, sha256_file, sha256_state
+from .core import Registry, check_choice, data_dir, sha256_state
+from .downloads import read_weights
 from .features import INCEPTION_FILE, Extractor, FeatureNet, find_weights, inception_extractor, inception_weights, load_feature_net, local_extractor
-from .files import expecting, fill, named_tensors, read_state_dict
+from .files import expecting, fill, named_tensors
 
 # %% ../nbs/53_extractors.ipynb #97dd9fca
 def resize_bytes(
@@ -45,13 +46,6 @@ CLIP_HOME = 'model.safetensors of huggingface.co/openai/clip-vit-large-patch14 (
 _CLIP_NAMES = {'vision_model.embeddings.class_embedding': 'class_embedding', 'vision_model.embeddings.patch_embedding': 'conv1', 'vision_model.embeddings.position_embedding.weight': 'positional_embedding',
                'vision_model.pre_layrnorm': 'ln_pre', 'vision_model.post_layernorm': 'ln_post', 'vision_model.encoder.layers.': 'transformer.resblocks.', 'visual_projection.weight': 'proj',
                'layer_norm1': 'ln_1', 'layer_norm2': 'ln_2', 'mlp.fc1': 'mlp.c_fc', 'mlp.fc2': 'mlp.c_proj', 'self_attn.out_proj': 'attn.out_proj', 'self_attn.': 'attn.'}
-
-def _read_weights(path:str|Path)->dict[str,Tensor]:
-    "Tensors of a safetensors or PyTorch file, or of a TorchScript archive that OpenAI published"
-    if not zipfile.is_zipfile(path) or not any(n.endswith('/constants.pkl') for n in zipfile.ZipFile(path).namelist()): return read_state_dict(path)
-    from torch_fidelity.feature_extractor_clip import MODEL_METADATA
-    if sha256_file(path) not in {m['hash'] for m in MODEL_METADATA.values()}: raise ValueError(f'{path} is a program (TorchScript), and not one that OpenAI published')
-    return torch.jit.load(path, map_location='cpu').state_dict()
 
 def _clip_state(tensors:dict[str,Tensor])->dict[str,Tensor]:
     "The image tower's tensors under OpenAI's names"
@@ -90,7 +84,7 @@ def clip_extractor(
     weights,       # a path, or a state dict
 )->Extractor:      # named after size and weights: 'clip-vit-l-14-224px-xxxxxxxx'
     "CLIP's image tower as an extractor; `FileNotFoundError`, or `ValueError` for anything but such weights"
-    with expecting(CLIP_HOME): tower = ClipImageTower(_clip_state(named_tensors(weights, _read_weights, 'state_dict')))
+    with expecting(CLIP_HOME): tower = ClipImageTower(_clip_state(named_tensors(weights, read_weights, 'state_dict')))
     letter = {768: 'b', 1024: 'l', 1280: 'h'}.get(tower.width, f'{tower.width}')
     return Extractor(tower, f'clip-vit-{letter}-{tower.patch}-{tower.size}px-{sha256_state(tower.tower.state_dict())[:8]}', 'FD-CLIP')
 
@@ -169,7 +163,7 @@ def dinov2_extractor(
 )->Extractor:      # named after size and weights: 'dinov2-vit-l-14-xxxxxxxx'
     "DINOv2 as an extractor; `FileNotFoundError`, or `ValueError` for anything but such weights"
     with expecting(DINOV2_HOME):
-        state = named_tensors(weights, _read_weights, 'model')
+        state = named_tensors(weights, read_weights, 'model')
         for k in ('patch_embed.proj.weight', 'pos_embed', 'blocks.0.norm1.weight'):
             if k not in state: raise ValueError(f'the weights hold no DINOv2: {k!r} is missing')
         gated = 'blocks.0.mlp.w3.weight' in state

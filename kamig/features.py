@@ -19,8 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .core import data_dir, default_device, load_tensors, locked, mix_seed, progress, save_tensors, sha256_json, sha256_state
+from .core import data_dir, default_device, load_tensors, locked, memory_advice, mix_seed, progress, save_tensors, sha256_json, sha256_state
 from .data import Images
+from .files import rebuild
 from .loop import FitConfig, batch_indices, fit
 
 # %% ../nbs/51_features.ipynb #646ed417
@@ -89,9 +90,7 @@ def save_feature_net(path:str|Path, net:FeatureNet)->Path:
 def load_feature_net(path:str|Path)->FeatureNet:
     "A network in evaluation mode on the CPU; `ValueError` for a file that holds something else"
     tensors,sizes = load_tensors(path, 'feature network')
-    net = FeatureNet(**sizes)
-    net.load_state_dict(tensors)
-    return net.eval()
+    return rebuild(lambda: FeatureNet(**sizes), sizes, tensors, path, 'feature network').eval()
 
 # %% ../nbs/51_features.ipynb #631e5648
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ class Extractor:
         if not len(images): raise ValueError('there are no images to look at')
         batches = torch.arange(len(images)).split(batch_size)
         if desc: batches = progress(batches, desc=desc)
-        return self._named([self._look(_pick(images, at)) for at in batches])
+        with memory_advice(batch_size, 'computing features'): return self._named([self._look(_pick(images, at)) for at in batches])
 
     def _look(self, images:Tensor)->tuple[Tensor,...]:
         "What the network says about one batch, on the CPU"
@@ -148,7 +147,7 @@ _PART = 512  # images per file
 @torch.no_grad()
 def _look_at(extractor:Extractor, images:Images, at:Tensor, batch_size:int)->dict[str,Tensor]:
     "What the network says about the images at some places: '0' features, '1' logits, '2' spatial features"
-    seen = [extractor._look(_pick(images, part)) for part in at.split(batch_size)]
+    with memory_advice(batch_size, 'computing features'): seen = [extractor._look(_pick(images, part)) for part in at.split(batch_size)]
     return {str(i): torch.cat(v) for i,v in enumerate(zip(*seen))}
 
 def feature_parts(

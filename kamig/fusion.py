@@ -4,12 +4,15 @@
 
 # %% auto #0
 __all__ = ['FUSION_SWITCHES', 'ZeroConv', 'Lookup', 'partial_lookup', 'Residuals', 'Kept', 'FusionConfig', 'CodebookNodes',
-           'GraphFusion', 'token_terms', 'position_term']
+           'GraphFusion', 'token_rows', 'token_terms', 'position_rows', 'position_term', 'TableRows', 'spare_memory',
+           'expecting', 'kept_terms']
 
 # %% ../nbs/22_fusion.ipynb #f16afee3
-import math
-from collections.abc import Callable
+import math, os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -45,10 +48,10 @@ class Lookup:
     def __init__(self,
         rows:Tensor,        # (R, D)
         bias_scale:Tensor,  # (R, 1): how often the map's bias counts in each row
-        index:Tensor,       # (B, L) long, 0..R-1
+        index:Tensor|None,  # (B, L) long, 0..R-1; None: the rows stand in their places already, (B, L, D)
     ):
         self.rows,self.bias_scale,self.index = _for_products(rows),bias_scale,index
-        if index.numel() < len(rows): self.rows,self.bias_scale,self.index = F.embedding(index, self.rows),F.embedding(index, bias_scale),None
+        if index is not None and index.numel() < len(rows): self.rows,self.bias_scale,self.index = F.embedding(index, self.rows),F.embedding(index, bias_scale),None
 
     def mapped(self, conv:ZeroConv)->Tensor:  # (B, L, D)
         "What each position reads, mapped by `conv`"
@@ -70,7 +73,7 @@ def partial_lookup(
 class Residuals:
     "One correction (B, L, D) per layer, made on demand: `len(residuals)`, `residuals[i]`"
     def __init__(self,
-        terms:list,     # pairs of a `Lookup` and its maps, one `ZeroConv` per layer
+        terms:list,     # pairs of a `Lookup` and its maps, one `ZeroConv` per layer, or of `TableRows` and one table per layer
         depth:int,      # layers
         empty:Tensor,   # (B, L, D) zeros, for when there are no terms
     ):
@@ -80,7 +83,7 @@ class Residuals:
 
     def __getitem__(self, i:int)->Tensor:
         if not -self.depth <= i < self.depth: raise IndexError(f'layer {i} of {self.depth}')
-        parts = [lookup.mapped(convs[i]) for lookup,convs in self.terms]
+        parts = [lookup.mapped(maps[i]) for lookup,maps in self.terms]
         return sum(parts[1:], parts[0]) if parts else self.empty
 
 # %% ../nbs/22_fusion.ipynb #7bb52ec3
@@ -94,10 +97,16 @@ class Kept:
         sources:list[Tensor],   # what the result depends on
         compute:Callable,       # () -> the result, without gradients
     ):
+        look = torch.compiler.disable(self._look) if torch.compiler.is_compiling() else self._look   # a compiler cannot see these marks
+        return look(sources, compute)
+
+    def _look(self, sources:list[Tensor], compute:Callable):
         if any(t.is_inference() for t in sources): return compute()     # torch does not count what is written to these
         kind = sources[0].device.type
         marks = [torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind), torch.get_float32_matmul_precision(), *((t.data_ptr(), t._version) for t in sources)]
-        if marks != self.marks: self.marks,self.sources,self.result = marks,[t.detach() for t in sources],compute()   # holding the sources, so that no other tensor is given their place
+        if marks != self.marks:
+            self.forget()                                               # its memory is free for the new one
+            self.marks,self.sources,self.result = marks,[t.detach() for t in sources],compute()   # holding the sources, so that no other tensor is given their place
         return self.result
 
 # %% ../nbs/22_fusion.ipynb #a0c13616
@@ -154,7 +163,7 @@ class GraphFusion(nn.Module):
     ):
         super().__init__()
         self.depth,self.sizes,self.config = depth,dict(graphs.sizes),config.settled()
-        c,self.kept = self.config,Kept()
+        c,self.kept,self.maps,self.joint,self.classes = self.config,Kept(),Kept(),Kept(),None
         self.coefficients = {name: 1. if graph.sign > 0 else -c.alpha for name,graph in graphs}
         self.nodes = CodebookNodes(graphs.codebook, dim) if c.nodes == 'vq_codebook' else None
         self.token_encoders,self.position_encoders,self.position_convs = nn.ModuleDict(),nn.ModuleDict(),nn.ModuleDict()
@@ -178,35 +187,70 @@ class GraphFusion(nn.Module):
         for what,found,size in (('codes', len(embedding), self.sizes.get('codebook_size')), ('positions', tokens.shape[1], self.sizes.get('seq_len'))):
             if size not in (None, found): raise ValueError(f'the graphs know {size} {what}, the generator has {found}')
         nothing = embedding.new_zeros(()).expand(*tokens.shape, embedding.shape[1])
+        ready = kept_terms(self, embedding, tokens, labels) if self.keeps and self.classes is not None else None
+        if ready: return Residuals(ready, self.depth, nothing)
         positions = [(position_term(self, name, embedding, tokens, labels), convs) for name,convs in self.position_convs.items()]
         return Residuals(token_terms(self, embedding, tokens) + positions, self.depth, nothing)
+
+    @property
+    def keeps(self)->bool:
+        "May results be kept: is this a time when nothing changes?"
+        return self.config.keep_encoded and not (self.training or torch.is_grad_enabled())
 
     def encoded(self, embedding:Tensor)->dict[str,Tensor]:  # graph -> (V, D)
         "The codes as each token graph encodes them, with its sign; kept where nothing can change"
         def encode():
             nodes = embedding if self.nodes is None else self.nodes()
             return {n: self.coefficients[n]*encoder(nodes, self.get_buffer(f'{n}_matrix')) for n,encoder in self.token_encoders.items()}
-        if self.training or torch.is_grad_enabled() or not self.config.keep_encoded: return encode()
-        return self.kept([embedding, *(p for n,p in self.named_parameters() if not '_convs.' in n), *self.buffers()], encode)
+        return self.kept([embedding, *(p for n,p in self.named_parameters() if not '_convs.' in n), *self.buffers()], encode) if self.keeps else encode()
+
+    def forget(self):
+        "Let go of all that was kept"
+        for kept in (self.kept, self.maps, self.joint): kept.forget()
 
     def train(self, mode:bool=True):
-        self.kept.forget()
+        if mode: self.forget()
         return super().train(mode)
 
     def _apply(self, *args, **kwargs):                       # another device or type
-        self.kept.forget()
+        self.forget()
         return super()._apply(*args, **kwargs)
 
 # %% ../nbs/22_fusion.ipynb #b7309f7b
+def token_rows(
+    fusion:GraphFusion,
+    embedding:Tensor,    # (V, D)
+)->list:                 # of rows (V, D), how often the bias counts, maps
+    "The token graphs: their encodings, added where they share their maps"
+    encoded,c = fusion.encoded(embedding), fusion.config
+    groups = [(list(encoded), fusion.token_convs)] if c.share_convs else [([name], fusion.token_convs[name]) for name in encoded]
+    return [(sum(encoded[n] for n in names), sum(fusion.coefficients[n] for n in names), convs) for names,convs in groups if names]
+
 def token_terms(
     fusion:GraphFusion,
     embedding:Tensor,    # (V, D)
     tokens:Tensor,       # (B, L); V and above: masked
 )->list:                 # of pairs of a `Lookup` and its maps
-    "The token graphs: their encodings, added where they share their maps, and nothing for masked positions"
-    encoded,c = fusion.encoded(embedding), fusion.config
-    groups = [(list(encoded), fusion.token_convs)] if c.share_convs else [([name], fusion.token_convs[name]) for name in encoded]
-    return [(partial_lookup(sum(encoded[n] for n in names), sum(fusion.coefficients[n] for n in names), tokens, tokens < len(embedding)), convs) for names,convs in groups if names]
+    "The token graphs, which say nothing of masked positions"
+    if fusion.keeps:
+        tables,rows = _token_tables(fusion, embedding),TableRows(tokens.where(tokens < len(embedding), len(embedding)))
+        return [(rows, maps) for maps in zip(*tables)]
+    return [(partial_lookup(rows, scale, tokens, tokens < len(embedding)), convs) for rows,scale,convs in token_rows(fusion, embedding)]
+
+def position_rows(
+    fusion:GraphFusion,
+    name:str,            # of a position graph
+    embedding:Tensor,    # (V, D)
+    classes:Tensor,      # (U,)
+)->Tensor:               # (U, L, D)
+    "What a position graph says of some classes, with its sign"
+    graph = IncompatibilityGraph(fusion.get_buffer(f'{name}_bits'), len(embedding))
+    nodes = embedding if fusion.nodes is None else fusion.nodes()
+    return fusion.coefficients[name]*fusion.position_encoders[name].of_classes(nodes, graph, classes, fusion.get_buffer(f'{name}_no_class'))
+
+def _or_none(fusion:GraphFusion, tokens:Tensor, labels:Tensor|None)->Tensor:  # (B,)
+    "The labels; without any, no class for each image"
+    return torch.full((len(tokens),), fusion.sizes['num_classes'], device=tokens.device) if labels is None else labels
 
 def position_term(
     fusion:GraphFusion,
@@ -216,13 +260,84 @@ def position_term(
     labels:Tensor|None,    # (B,)
 )->Lookup:
     "One position graph: a table of L rows for each distinct class of the batch"
-    graph = IncompatibilityGraph(fusion.get_buffer(f'{name}_bits'), len(embedding))
-    if labels is None: labels = torch.full((len(tokens),), len(graph.bits), device=embedding.device)
-    classes,which = distinct_classes(labels, len(graph.bits))
-    nodes = embedding if fusion.nodes is None else fusion.nodes()
-    sign = fusion.coefficients[name]
-    rows = sign*fusion.position_encoders[name].of_classes(nodes, graph, classes, fusion.get_buffer(f'{name}_no_class'))
-    index,slots = which[:,None]*rows.shape[1] + torch.arange(rows.shape[1], device=which.device), fusion.config.position_slots
-    rows = rows.flatten(0, 1)
+    labels = _or_none(fusion, tokens, labels)
+    classes,which = distinct_classes(labels, fusion.sizes['num_classes'])
+    rows,sign,slots = position_rows(fusion, name, embedding, classes), fusion.coefficients[name], fusion.config.position_slots
+    if slots == 'all' and classes is labels: return Lookup(rows, rows.new_full((), sign), None)
+    index,rows = which[:,None]*rows.shape[1] + torch.arange(rows.shape[1], device=which.device), rows.flatten(0, 1)
     if slots == 'all': return Lookup(rows, rows.new_full((len(rows), 1), sign), index)
     return partial_lookup(rows, sign, index, (tokens < len(embedding)) == (slots == 'visible'))
+
+# %% ../nbs/22_fusion.ipynb #ready002
+class TableRows:
+    "Which rows of a table each position reads, to be added"
+    def __init__(self, *indices:Tensor):  # (B, L) long each
+        self.shape,self.indices = indices[0].shape,torch.stack([i.flatten() for i in indices], 1)
+
+    def mapped(self, table:Tensor)->Tensor:  # (R, D) to (B, L, D)
+        "The sum of the rows; for a compiler in small pieces, which it joins to what comes after"
+        one_by_one = self.indices.view(*self.shape, -1).unbind(-1)
+        if len(one_by_one) == 1 or torch.compiler.is_compiling(): return sum((F.embedding(i, table) for i in one_by_one[1:]), F.embedding(one_by_one[0], table))
+        return F.embedding_bag(self.indices, table, mode='sum').view(*self.shape, -1)
+
+def spare_memory(device:torch.device)->int:  # bytes
+    "What a device has left"
+    if device.type == 'cuda': return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return os.sysconf('SC_AVPHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')
+
+@contextmanager
+def expecting(
+    fusion:GraphFusion,
+    labels:Tensor|None,  # (B,) classes; None: no class
+    share:float=.25,     # of the memory left, that may be taken
+)->Iterator[None]:
+    "Context manager: until its end `fusion` is asked about these classes and no class; what it says of them is made once, if it fits"
+    none = torch.full((1,), fusion.sizes.get('num_classes', 0), device=next((b.device for b in fusion.buffers()), None))
+    classes = none if labels is None else torch.cat([labels, none]).unique()
+    rows = len(classes)*fusion.sizes.get('seq_len', 0)*len(fusion.position_convs) + fusion.sizes.get('codebook_size', 0)
+    width = next((p.shape[-1] for p in fusion.parameters()), 0)
+    if fusion.position_convs and rows*width*4*fusion.depth < share*spare_memory(none.device): fusion.classes = classes
+    try: yield
+    finally:
+        fusion.classes = None
+        fusion.joint.forget()
+
+# %% ../nbs/22_fusion.ipynb #ready003
+def _token_tables(fusion:GraphFusion, embedding:Tensor)->list[list[Tensor]]:
+    "For each layer, a table (V+1, D) for each group of token graphs: what a code adds; the last row is zero"
+    def make():
+        rows = [(_for_products(F.pad(rows, (0, 0, 0, 1))), F.pad(rows.new_full((len(rows), 1), scale), (0, 0, 0, 1)), convs) for rows,scale,convs in token_rows(fusion, embedding)]
+        return [[convs[i](r, scale) for r,scale,convs in rows] for i in range(fusion.depth)]
+    return fusion.maps([embedding, *fusion.parameters(), *fusion.buffers()], make)
+
+def _joint_tables(fusion:GraphFusion, embedding:Tensor)->list[Tensor]:
+    "For each layer one table (R, D): the token graphs', then what the position graphs say of the expected classes, then a row of NaN"
+    def make():
+        codes = _token_tables(fusion, embedding)
+        rows = [(_for_products(F.pad(position_rows(fusion, n, embedding, fusion.classes).flatten(0, 1), (0, 0, 0, 1))), fusion.coefficients[n], convs) for n,convs in fusion.position_convs.items()]
+        def table(i):
+            parts = [*codes[i], *(part for r,sign,convs in rows for part in (convs[i](r[:-1], sign), r[-1:]))]
+            return torch.cat([*parts, torch.full_like(parts[0][:1], torch.nan)])
+        return [table(i) for i in range(fusion.depth)]
+    return fusion.joint([embedding, fusion.classes, *fusion.parameters(), *fusion.buffers()], make)
+
+def kept_terms(
+    fusion:GraphFusion,    # within `expecting`
+    embedding:Tensor,      # (V, D)
+    tokens:Tensor,         # (B, L); V and above: masked
+    labels:Tensor|None,    # (B,)
+)->list|None:              # the one term of a residual; None for classes that were not expected, where this can be seen without waiting
+    "All graphs from one table per layer; NaN for a class that was not expected"
+    classes,codes,length,slots = fusion.classes,len(embedding),tokens.shape[1],fusion.config.position_slots
+    labels = _or_none(fusion, tokens, labels)
+    which = torch.searchsorted(classes, labels).clamp(max=len(classes)-1)
+    known = classes[which] == labels
+    if known.device.type == 'cpu' and not known.all(): return None
+    visible,groups = tokens < codes, bool(fusion.token_encoders)*(1 if fusion.config.share_convs else len(fusion.token_encoders))
+    sizes = [codes+1]*groups + [len(classes)*length+1]*len(fusion.position_convs)
+    starts = list(accumulate(sizes, initial=0))
+    indices = [start + tokens.where(visible, codes) for start in starts[:groups]]
+    place = which[:,None]*length + torch.arange(length, device=which.device)
+    if slots != 'all': place = place.where(visible == (slots == 'visible'), len(classes)*length)
+    indices += [(start + place).where(known[:,None], starts[-1]) for start in starts[groups:-1]]
+    return [(TableRows(*indices), _joint_tables(fusion, embedding))]

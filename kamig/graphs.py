@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import Registry, check_choice, generator, load_tensors, save_tensors
+from .core import Registry, check_choice, generator, load_tensors, reading, save_tensors
 from .counts import (DISTRIBUTIONS, all_pairs, check_labels, check_tokens, cooccurrence_counts, folded_grid, grid_pairs, js_divergence,
                           position_histogram, sequence_pairs, token_chunks, tokens_sha256)
 from .fidelity import FIDELITIES, settle
@@ -88,14 +88,16 @@ def incompatibility_graph(
     "The codes that no image of a class shows at a position: the paper's position-token incompatibility graph"
     check_tokens(tokens, codebook_size)
     labels = check_labels(labels, len(tokens), num_classes)
-    seq_len = tokens.shape[1]
-    seen = torch.zeros(num_classes*seq_len*codebook_size, dtype=torch.bool)
-    for part,chunk in token_chunks(tokens, seq_len):
-        cell = labels[part,None]*seq_len + torch.arange(seq_len)
-        seen[(cell*codebook_size + chunk).flatten()] = True
-    never = seen.logical_not_().view(num_classes, seq_len, codebook_size)
-    never[torch.bincount(labels, minlength=num_classes) == 0] = False   # no image, no evidence
-    return IncompatibilityGraph.from_dense(never)
+    tokens = tokens.detach().cpu().numpy() if isinstance(tokens, Tensor) else np.asarray(tokens)
+    seq_len,order = tokens.shape[1],labels.argsort(stable=True)
+    bits,cell = np.zeros((num_classes, seq_len, -(-codebook_size//8)), np.uint8), np.arange(seq_len)*codebook_size
+    ends = torch.bincount(labels, minlength=num_classes).cumsum(0).tolist()
+    for c,(start,stop) in enumerate(zip([0, *ends], ends)):
+        if start == stop: continue                                      # no image, no evidence
+        never = np.ones(seq_len*codebook_size, bool)
+        for _,images in token_chunks(order[start:stop], seq_len): never[(tokens[images.numpy()] + cell).ravel()] = False
+        bits[c] = np.packbits(never.reshape(seq_len, codebook_size), axis=-1, bitorder='little')
+    return IncompatibilityGraph(torch.from_numpy(bits), codebook_size)
 
 # %% ../nbs/20_graphs.ipynb #beyo0002
 def association_information(
@@ -164,7 +166,7 @@ class GraphConfig:
             if getattr(self, name) is not None or name == 'fidelity': check_choice(name, getattr(self, name), choices)
         if self.codebook_size < 1 or self.num_classes < 0: raise ValueError(f'codebook_size must be at least 1 and num_classes at least 0, not {self.codebook_size} and {self.num_classes}')
         if not 0 < self.prune_ratio <= 1 or self.top_k < 1: raise ValueError(f'prune_ratio must lie in (0, 1] and top_k be at least 1, not {self.prune_ratio} and {self.top_k}')
-        if len(self.grid) != 2: raise ValueError(f'grid is (height, width), not {self.grid}')
+        if len(self.grid) != 2 or min(self.grid) < 1: raise ValueError(f'grid is (height, width), both at least 1, not {self.grid}')
         if not all(math.isfinite(x) and x >= 0 for x in (self.self_loop, self.similarity_exponent or 0)):
             raise ValueError(f'self_loop and similarity_exponent must be finite and not negative, not {self.self_loop} and {self.similarity_exponent}')
 
@@ -269,9 +271,10 @@ class KnowledgeGraphs:
     def load(path:str|Path)->'KnowledgeGraphs':
         "Read what `save` wrote; `FileNotFoundError`, or `ValueError` for a file that is foreign or damaged"
         tensors,about = load_tensors(path, 'knowledge graphs')
-        graphs = {n: (KINDS[facts.pop('kind')], facts) for n,facts in about['graphs'].items()}
-        graphs = {n: kind(**{k.removeprefix(f'{n}.'): v for k,v in tensors.items() if k.startswith(f'{n}.')}, **facts) for n,(kind,facts) in graphs.items()}
-        return KnowledgeGraphs(provenance=about['provenance'], codebook=tensors.get('codebook'), **graphs)
+        with reading(path, 'file of knowledge graphs'):
+            graphs = {n: (KINDS[facts.pop('kind')], facts) for n,facts in about['graphs'].items()}
+            graphs = {n: kind(**{k.removeprefix(f'{n}.'): v for k,v in tensors.items() if k.startswith(f'{n}.')}, **facts) for n,(kind,facts) in graphs.items()}
+            return KnowledgeGraphs(provenance=about['provenance'], codebook=tensors.get('codebook'), **graphs)
 
 # %% ../nbs/20_graphs.ipynb #5869c9f1
 def _build(tokens, labels, config:GraphConfig, only:Iterable[str]|None)->dict[str,Graph]:
@@ -318,6 +321,7 @@ def load_released_graph(
     "Read a graph file of the released code, executing nothing in it; `ValueError` for any other content"
     def make(edge_index, edge_weight):
         edges = torch.from_numpy(edge_index.copy())
+        if edges.max() >= 2**16: raise ValueError(f'code {edges.max()} is too large: codes have 16 bits')
         return TokenGraph(edges, torch.from_numpy(edge_weight.copy()).float(), int(edges.max())+1)     # every code has a self-loop
     return _read(path, 'a graph of the released code', make)
 

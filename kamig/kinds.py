@@ -26,6 +26,12 @@ class Graph:
         "The other fields: plain values"
         return {f.name: v for f in fields(self) if not isinstance(v := getattr(self, f.name), Tensor)}
 
+    def check_facts(self, **sizes):
+        "`ValueError` unless the sizes are positive whole numbers and the sign is 1 or -1"
+        for name,n in sizes.items():
+            if type(n) is not int or n < 1: raise ValueError(f'{name} must be a whole number of at least 1, not {n!r}')
+        if self.sign not in (1, -1): raise ValueError(f'sign must be 1 (added to the hidden states) or -1 (subtracted), not {self.sign!r}')
+
     def to(self, device)->'Graph':
         "The same graph on another device"
         return replace(self, **{k: v.to(device) for k,v in self.tensors().items()})
@@ -51,11 +57,13 @@ class TokenGraph(Graph):
 
     def __post_init__(self):
         check_choice('flow', self.flow, ('source_to_target', 'target_to_source'))
+        self.check_facts(num_nodes=self.num_nodes)
         edges,weights = self.edge_index,self.edge_weight
         if edges.dim() != 2 or len(edges) != 2 or edges.dtype != torch.long or weights.shape != edges.shape[1:] or weights.dtype != torch.float32:
             raise ValueError(f'a token graph needs int64 edges (2, E) and float32 weights (E,), not {edges.dtype} {tuple(edges.shape)} and {weights.dtype} {tuple(weights.shape)}')
         if edges.numel() and not 0 <= edges.min() <= edges.max() < self.num_nodes:
             raise ValueError(f'edges name the codes {edges.min().item()}..{edges.max().item()}, the graph has 0..{self.num_nodes-1}')
+        if not weights.isfinite().all(): raise ValueError('the edge weights contain NaN or infinite values')
 
     @property
     def sizes(self)->dict[str,int]: return dict(codebook_size=self.num_nodes)
@@ -90,6 +98,7 @@ class IncompatibilityGraph(Graph):
     kind:ClassVar[str] = 'position'   # encoded by the mean of each set
 
     def __post_init__(self):
+        self.check_facts(codebook_size=self.codebook_size)
         if self.bits.dtype != torch.uint8 or self.bits.dim() != 3 or self.bits.shape[2] != -(-self.codebook_size//8):
             raise ValueError(f'{self.codebook_size} codes need uint8 bits (classes, positions, {-(-self.codebook_size//8)}), not {self.bits.dtype} {tuple(self.bits.shape)}')
 

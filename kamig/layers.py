@@ -199,7 +199,13 @@ class Backbone(ClassConditional, _Parts):
         if residuals is None: return x
         r,expected = residuals[i],(len(x), self.seq_len, self.dim)
         if r.shape != expected: raise ValueError(f'residual {i} must have shape {expected}, not {tuple(r.shape)}')
-        return x + F.pad(r, (0, 0, x.shape[1] - self.seq_len, 0))
+        extra = x.shape[1] - self.seq_len
+        if not extra: return x + r
+        if torch.is_grad_enabled() or torch.compiler.is_compiling(): return x + F.pad(r, (0, 0, extra, 0))
+        out = torch.empty_like(x, dtype=torch.promote_types(x.dtype, r.dtype))
+        out[:,:extra] = x[:,:extra]
+        torch.add(x[:,extra:], r, out=out[:,extra:])         # the same numbers, without the zeros in between
+        return out
 
     def run_blocks(self, x:Tensor, residuals=None, long_skips:bool=False)->Tensor:
         "All blocks in order; with `long_skips` those after the middle also take the outputs of those before it, last first"

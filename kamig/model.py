@@ -7,7 +7,8 @@ __all__ = ['SMALL', 'PARTS', 'KAMIG', 'augment', 'create_model', 'set_trainable'
            'push_to_hub', 'load_pretrained', 'from_pretrained', 'load_released']
 
 # %% ../nbs/40_model.ipynb #b55a42d3
-import inspect, json
+import inspect, math
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -15,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from . import __version__
-from .core import check_choice, from_dict, load_tensors, save_tensors, sha256_json, sha256_state, write_json
+from .core import check_choice, from_dict, load_tensors, read_json, reading, save_tensors, sha256_json, sha256_state, type_name, write_json
 from .downloads import local_path
-from .files import fill
-from .fusion import FusionConfig, GraphFusion
+from .files import fill, rebuild
+from .fusion import FusionConfig, GraphFusion, expecting
 from .graphs import KnowledgeGraphs
 from .layers import BACKBONES, Backbone, SelfAttention
 from .released import RELEASED, check_graphs, read_published, translate
@@ -36,6 +37,10 @@ class KAMIG(nn.Module):
     def residuals(self, tokens:Tensor, condition):
         "What the graphs add before each layer: `depth` tensors (B, L, D)"
         return self.fusion(self.token_embedding().detach(), tokens, None if self.num_classes is None else condition)
+
+    def expecting(self, condition)->AbstractContextManager:
+        "Context manager: until its end the model is asked about these conditions and no other; what the graphs say of them is made once"
+        return expecting(self.fusion, None if self.num_classes is None else condition)
 
     def hidden(self, tokens:Tensor, condition)->Tensor:  # (B, L, D)
         "The last features at the image positions"
@@ -62,13 +67,18 @@ def augment(
 )->KAMIG:
     "Attach graphs to a backbone; `ValueError` if they were built for other sizes, `KeyError` for an unknown setting"
     config = from_dict(FusionConfig, fusion)
-    if not isinstance(backbone, Backbone): raise ValueError(f'graphs are attached to a backbone, not to a {type(backbone).__name__}')
+    if not isinstance(backbone, Backbone): raise ValueError(f'graphs are attached to a backbone, not to {type_name(backbone)}')
     if not len(graphs): raise ValueError('the set of graphs is empty: there is nothing to attach')
     graphs.check(backbone.codebook_size, backbone.seq_len, backbone.num_classes)
     return KAMIG(backbone, graphs, config).to(next(backbone.parameters()).device).train(backbone.training)
 
 # %% ../nbs/40_model.ipynb #3a08f402
 SMALL = dict(dim=128, depth=5, num_heads=2)  # the size of a model when nothing is said
+
+def _check_number(name:str, value, kind):
+    "`ValueError` for a setting that should be a number of this kind and is none"
+    if kind is int and type(value) is not int: raise ValueError(f'{name} must be a whole number, not {value!r}')
+    if kind is float and (isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)): raise ValueError(f'{name} must be a finite number, not {value!r}')
 
 def create_model(
     backbone:str,                        # a registered name: 'maskgit', 'autonat', ...
@@ -84,6 +94,7 @@ def create_model(
     if missing: raise ValueError(f'{", ".join(missing)} must be given to build {backbone}')
     if graphs is not None: graphs.check(config['codebook_size'], config['seq_len'], config.get('num_classes'))
     sizes = {k: v for k,v in config.items() if k in parameters}
+    for k,v in sizes.items(): _check_number(k, v, parameters[k].annotation)
     model = BACKBONES[backbone](**sizes)
     model.config = dict(backbone=backbone, **sizes)
     return model if graphs is None else augment(model, graphs, **{k: v for k,v in config.items() if k in fusion})
@@ -134,12 +145,13 @@ def save_model(
 
 def _rebuild(path, state:dict[str,Tensor], about:dict, graphs:KnowledgeGraphs|None)->Backbone|KAMIG:
     "The model of a file's content; `ValueError` for other graphs or another shape"
-    expected,given = about['graphs'],_graph_hashes(graphs)
+    with reading(path, 'model'): expected,config = dict(about['graphs']),dict(about['config'])
+    given = _graph_hashes(graphs)
     if expected and not given: raise ValueError(f'{path} holds a knowledge-augmented model: give the graphs it was trained with ({", ".join(expected)})')
     if given and not expected: raise ValueError(f'{path} holds a backbone without graphs: read it without them, then augment it')
     for n in {**expected, **given}:
         if expected.get(n) != given.get(n): raise ValueError(f'{path} was trained with other graphs: {n} is not the same')
-    return fill(create_model(graphs=graphs, **about['config']), state, f'the weights in {path}').eval()
+    return rebuild(lambda: create_model(graphs=graphs, **config), config, state, path, 'model').eval()
 
 def load_model(
     path:str|Path,
@@ -177,9 +189,8 @@ def _read_config(folder:Path)->dict:
     "The content of `config.json`; `FileNotFoundError`, or `ValueError` unless `save_pretrained` wrote it"
     path = folder/'config.json'
     if not path.is_file(): raise FileNotFoundError(f'there is no {path}; a model is a folder with config.json and model.safetensors, or on the hub hf://owner/name')
-    try: config = json.loads(path.read_text())
-    except ValueError as e: raise ValueError(f'{path} is damaged or no JSON file: {e}') from None
-    if not isinstance(config, dict) or config.keys() != {'kamig', 'model', 'graphs'}: raise ValueError(f'{path} is not the configuration of a model of kamig')
+    config = read_json(path, 'configuration of a model')
+    if config.keys() != {'kamig', 'model', 'graphs'} or not isinstance(config['model'], dict): raise ValueError(f'{path} is not the configuration of a model of kamig')
     return config
 
 def load_pretrained(
@@ -189,9 +200,10 @@ def load_pretrained(
     folder = Path(local_path(source))
     config = _read_config(folder)
     state,about = load_tensors(folder/'model.safetensors', 'model')
+    if not isinstance(about.get('config'), dict): raise ValueError(f'{folder/"model.safetensors"} is damaged or no model: it holds no settings')
     for k in {**config['model'], **about['config']}:
         if config['model'].get(k) != about['config'].get(k): raise ValueError(f'{folder}: config.json and model.safetensors are not of one model, {k} is {config["model"].get(k)!r} in one and {about["config"].get(k)!r} in the other')
-    if config['graphs'] != about['graphs']: raise ValueError(f'{folder}: config.json and model.safetensors are not of one model, their graphs differ')
+    if config['graphs'] != about.get('graphs'): raise ValueError(f'{folder}: config.json and model.safetensors are not of one model, their graphs differ')
     return _rebuild(folder/'model.safetensors', state, about, KnowledgeGraphs.load(folder/'graphs.safetensors') if about['graphs'] else None)
 
 def from_pretrained(
@@ -200,7 +212,7 @@ def from_pretrained(
 )->Backbone|KAMIG:
     "`load_pretrained`; `ValueError` for a model of another kind"
     model = load_pretrained(source)
-    if not isinstance(model, kind): raise ValueError(f'{source} holds a {type(model).__name__}, not a {kind.__name__}')
+    if not isinstance(model, kind): raise ValueError(f'{source} holds {type_name(model)}, not a model of the kind {kind.__name__}')
     return model
 
 for _kind in (Backbone, KAMIG): _kind.save_pretrained,_kind.push_to_hub,_kind.from_pretrained = save_pretrained,push_to_hub,classmethod(from_pretrained)

@@ -6,12 +6,15 @@
 __all__ = ['read_arrays']
 
 # %% ../nbs/17_pickles.ipynb #42ec6035
-import io, pickle, zipfile
+import io, math, pickle
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from .core import reading, type_name
+from .files import check_archive
 
 # %% ../nbs/17_pickles.ipynb #f2c5df1e
 class _Noted:
@@ -52,15 +55,16 @@ def _tensor(storage:_Noted, offset:int, size:tuple, stride:tuple)->np.ndarray:
     numbers = _storage(*storage.args)
     farthest = offset + sum((n-1)*step for n,step in zip(size, stride, strict=True))
     if min((offset, *size, *stride)) < 0 or 0 not in size and farthest >= len(numbers): raise ValueError(f'a tensor reaches number {farthest} of a storage of {len(numbers)}')
+    if math.prod(size) > len(numbers): raise ValueError(f'a tensor of {math.prod(size)} numbers repeats a storage of {len(numbers)}')
     return np.lib.stride_tricks.as_strided(numbers[offset:], size, [step*numbers.itemsize for step in stride], writeable=False)
 
 def _array(noted)->np.ndarray:
     "An array from what was noted about it"
-    kind = getattr(noted, 'kind', type(noted).__name__)
+    kind = getattr(noted, 'kind', None)
     if kind == 'tensor': return _tensor(*noted.args[:4])
     if kind == 'array': _,size,dtype,columns_first,content = noted.state
     elif kind == 'buffer': content,dtype,size,columns_first = *noted.args[:3],noted.args[3] == 'F'
-    else: raise ValueError(f'it holds a {kind}, not an array')
+    else: raise ValueError(f'it holds {type_name(noted) if kind is None else kind}, not an array')
     order = '<' if dtype.state is None else dtype.state[1]
     if dtype.args[0][0] not in 'fiub' or order not in '<|': raise ValueError(f'it holds numbers of the type {order}{dtype.args[0]}')
     return np.frombuffer(content, dtype.args[0]).reshape(size, order='F' if columns_first else 'C')
@@ -69,9 +73,20 @@ def _array(noted)->np.ndarray:
 def read_arrays(
     path:str|Path,  # a pickle of one array or tensor, or of a list of them; or what `torch.save` made of the same
 )->list[np.ndarray]:
-    "The arrays of a file, executing nothing in it; read-only. `ValueError` or `pickle.UnpicklingError` (or whatever a damaged pickle fails with) for other content"
-    if zipfile.is_zipfile(path):
-        found = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-        return [t.detach().numpy() for t in (found if isinstance(found, (list, tuple)) else [found])]
+    "The arrays of a file, executing nothing in it; read-only. `ValueError` for other content"
+    archive = check_archive(path, content=True)
+    with reading(path, 'file of arrays'): return _tensors(path) if archive else _pickled(path)
+
+def _tensors(path:str|Path)->list[np.ndarray]:
+    "The tensors in a file of `torch.save`"
+    found = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    found = list(found) if isinstance(found, (list, tuple)) else [found]
+    for t in found:
+        if not isinstance(t, torch.Tensor): raise ValueError(f'it holds {type_name(t)}, not an array')
+        if t.nbytes > t.untyped_storage().nbytes(): raise ValueError(f'a tensor of {t.numel()} numbers repeats a storage of {t.untyped_storage().nbytes()} bytes')
+    return [t.detach().numpy() for t in found]
+
+def _pickled(path:str|Path)->list[np.ndarray]:
+    "The arrays in a bare pickle"
     with open(path, 'rb') as f: found = _Recipe(f).load()
     return [_array(noted) for noted in (found if isinstance(found, (list, tuple)) else [found])]

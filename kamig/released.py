@@ -106,7 +106,7 @@ def translate(
             if k not in unused: raise published.refusal(f'it has no {k}')
         published.called[name] = ' + '.join(keys)
         try: state[name] = change(*(unused.pop(k) for k in keys))
-        except ValueError as e: raise published.refusal(f'{keys[0]} {e}') from None
+        except (ValueError, RuntimeError, IndexError, TypeError) as e: raise published.refusal(f'{keys[0]} {e}') from None     # whatever tensors of an unforeseen shape fail with
     if unused: raise published.refusal(f'the model has no place for {next(iter(unused))}')
     return state
 

@@ -11,14 +11,14 @@ __all__ = ['SAMPLERS', 'draw_tokens', 'least_trusted', 'guided_logits', 'Decodin
 import inspect
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from .core import Registry, check_choice, gumbel, progress as progress_bar, uniform
+from .core import Registry, autocast, check_choice, gumbel, progress as progress_bar, uniform
 from .layers import cat_conditions
 from .loop import evaluating
 from .plans import DecodingPlan, Step, guidance_ramp, hidden_ratios
@@ -254,6 +254,7 @@ def _decode(state:Decoding, sampler:Sampler, bar:bool):
     steps = range(len(sampler.plan))
     with ExitStack() as stack:
         for network in (state.model, *sampler.networks): stack.enter_context(evaluating(network))
+        if hasattr(state.model, 'expecting'): stack.enter_context(state.model.expecting(state.condition))
         for t in progress_bar(steps, desc='sampling') if bar else steps:
             state.step,state.numbers = t,sampler.plan[t]
             proposal = sampler.propose(state)
@@ -272,6 +273,7 @@ def sample(
     return_trajectory:bool=False,       # also return the tokens after each step
     return_info:bool=False,             # return a `Sampled`: tokens, trajectory and the number of network passes
     progress:bool=False,                # show a bar
+    precision:str|None=None,            # 'fp32', 'bf16' or 'auto', see `autocast`; None: what is set around the call
     **options,                          # of the sampler
 )->Tensor:                              # (B, L); or (tokens, trajectory (T, B, L)); or `Sampled`
     "Generate token maps; every hidden position is filled, known tokens are untouched"
@@ -282,7 +284,8 @@ def sample(
     _check(model, condition, seeds, known_tokens)
     method = make_sampler(sampler, num_steps, model.seq_len, **options)
     state,path = _start(model, condition.to(device), seeds, known_tokens),[]
-    for tokens in _decode(state, method, progress):
-        if return_trajectory or return_info: path.append(tokens)
+    with autocast(device, precision) if precision else nullcontext():
+        for tokens in _decode(state, method, progress):
+            if return_trajectory or return_info: path.append(tokens)
     if return_info: return Sampled(tokens, torch.stack(path), dict(state.passes))
     return (tokens, torch.stack(path)) if return_trajectory else tokens

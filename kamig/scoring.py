@@ -7,7 +7,7 @@ __all__ = ['INCEPTION', 'NpzImages', 'write_npz', 'ordered_images', 'HashedFiles
            'sample_checkpoint', 'open_images', 'write_reference', 'read_reference', 'check_sources', 'evaluate']
 
 # %% ../nbs/54_scoring.ipynb #5a6815fa
-import re, zipfile
+import math, re, zipfile
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -16,31 +16,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import atomic_path, data_dir, default_device, generator, load_tensors, locked, progress, save_tensors, sha256_file, sha256_json
-from .data import SUFFIXES, ImageFiles, Images
-from .evaluation import Reference, balanced_labels, image_metrics, possible_metrics, sample_images
+from .core import atomic_path, data_dir, default_device, generator, load_tensors, locked, progress, reading, save_tensors, sha256_file, sha256_json
+from .data import SUFFIXES, ImageFiles, Images, decoding
+from .evaluation import Reference, balanced_labels, check_statistics, image_metrics, possible_metrics, sample_images
 from .features import Extractor, Features, cached_features, feature_parts
+from .files import check_archive
 from .graphs import KnowledgeGraphs
 from .metrics import RunningStatistics
 from .model import load_model
 from .tokenizers import Tokenizer, load_tokenizer
 
 # %% ../nbs/54_scoring.ipynb #3aa71706
+_AGAIN = 'remove it, and make or fetch it again'
+
 class NpzImages(Images):
     "The images of an `.npz` in ADM's form, read from the file when they are asked for"
     def __init__(self, path:str|Path):
         if not Path(path).is_file(): raise FileNotFoundError(f'there is no file {path}')
         self.path,self.name,self.classes = Path(path),Path(path).name,[]
-        try:
-            self._file = zipfile.ZipFile(path).open('arr_0.npy')
+        check_archive(path)
+        with reading(path, '.npz file', _AGAIN):
+            archive = zipfile.ZipFile(path)
+            if 'arr_0.npy' not in archive.namelist(): raise ValueError(f'{path} holds no images: an array arr_0 of bytes (N, H, W, 3) is needed')
+            self._file = archive.open('arr_0.npy')
             version = np.lib.format.read_magic(self._file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             self._shape,fortran,dtype = read(self._file)
-        except KeyError as e: raise ValueError(f'{path} holds no images: an array arr_0 of bytes (N, H, W, 3) is needed') from e
-        except (OSError, ValueError, zipfile.BadZipFile) as e: raise ValueError(f'{path} is damaged or no .npz file: {e}') from e
-        if dtype != np.uint8 or len(self._shape) != 4 or self._shape[3] != 3 or fortran:
+            self._start,size = self._file.tell(),archive.getinfo('arr_0.npy').file_size
+        if dtype != np.uint8 or len(self._shape) != 4 or self._shape[3] != 3 or fortran or min(self._shape) < 1:
             raise ValueError(f'{path} holds no images: an array arr_0 of bytes (N, H, W, 3) is needed, not {dtype} {self._shape}')
-        self._start = self._file.tell()
+        if self._start + math.prod(self._shape) != size: raise ValueError(f'{path} is damaged: {self._shape[0]} images do not fill its {size} bytes; {_AGAIN}')
 
     def __len__(self): return self._shape[0]
 
@@ -52,15 +57,20 @@ class NpzImages(Images):
         "SHA-256 of the file"
         return sha256_file(self.path)
 
+    @cached_property
+    def checked(self)->bool:
+        "The whole file against the checksum in it, once; `ValueError` if they differ"
+        with reading(self.path, '.npz file', _AGAIN), zipfile.ZipFile(self.path) as z, z.open('arr_0.npy') as f:
+            while f.read(2**22): pass
+        return True
+
     def batch(self, indices:Tensor)->Tensor:  # (B, 3, H, W) uint8
-        "The images at these places; `ValueError` where the file ends too early"
-        size,out = int(np.prod(self._shape[1:])), []
-        for at in indices.tolist():
-            self._file.seek(self._start + at*size)
-            try: content = self._file.read(size)
-            except zipfile.BadZipFile as e: raise ValueError(f'{self.path} is damaged: {e}') from e
-            if len(content) < size: raise ValueError(f'{self.path} is damaged: it ends within image {at}')
-            out.append(torch.frombuffer(bytearray(content), dtype=torch.uint8).view(self._shape[1:]))
+        "The images at these places; `ValueError` for a damaged file"
+        size,out = math.prod(self._shape[1:]), []
+        with reading(self.path, '.npz file', _AGAIN):
+            for at in indices.tolist() if self.checked else ():
+                self._file.seek(self._start + at*size)
+                out.append(torch.frombuffer(bytearray(self._file.read(size)), dtype=torch.uint8).view(self._shape[1:]))
         return torch.stack(out).permute(0, 3, 1, 2).contiguous()
 
 def write_npz(
@@ -78,7 +88,7 @@ def write_npz(
 # %% ../nbs/54_scoring.ipynb #3714e244
 def _natural(name:str)->list:
     "A name as a sort key: numbers in it count as numbers"
-    return [(1, int(part), '') if part.isdigit() else (0, 0, part) for part in re.split(r'(\d+)', name)]
+    return [(1, int(part), '') if part.isdecimal() else (0, 0, part) for part in re.split(r'(\d+)', name)]
 
 def ordered_images(folder:str|Path)->list[Path]:
     "The image files below a folder: by name within a sub-folder, sub-folders taking turns; `ValueError` where there are none"
@@ -108,18 +118,14 @@ class FolderImages(HashedFiles):
         paths = ordered_images(folder)
         self.exact = image_size is None
         if self.exact:
-            try:
-                with Image.open(paths[0]) as first: image_size = first.width
-            except OSError as e: raise ValueError(f'{paths[0]} cannot be read as an image: {e}') from e
+            with decoding(paths[0]), Image.open(paths[0]) as first: image_size = first.width
         super().__init__(paths, torch.zeros(len(paths)), [], Path(folder).name, image_size)
 
     def batch(self, indices:Tensor)->Tensor:  # (B, 3, H, W) uint8
         "The images at these places; `ValueError` for a file of another size, where sizes count"
         from PIL import Image
         for i in indices.tolist() if self.exact else ():
-            try:
-                with Image.open(self.paths[i]) as image: found = image.size
-            except OSError as e: raise ValueError(f'{self.paths[i]} cannot be read as an image: {e}') from e
+            with decoding(self.paths[i]), Image.open(self.paths[i]) as image: found = image.size
             if found != (self.image_size, self.image_size): raise ValueError(f'{self.paths[i]} has {found[0]} x {found[1]} pixels, others {self.image_size} x {self.image_size}; samples must be squares of one size')
         return super().batch(indices)
 
@@ -151,7 +157,7 @@ def kept_images(
     desc:str='images',               # title of the progress bar
 )->PartImages:
     "n images from a generator; parts that are there are not made again"
-    if n < 1: raise ValueError(f'the number of images must be at least 1, not {n}')
+    if n < 1 or part < 1: raise ValueError(f'the number of images and the images per file must be at least 1, not {n} and {part}')
     paths = []
     with locked(folder):
         for at in progress(torch.arange(n).split(part), desc=desc):
@@ -178,7 +184,7 @@ def sample_checkpoint(
     path = Path(path)
     tokenizer = (tokenizer or load_tokenizer(path.with_name('tokenizer.safetensors'))).to(default_device())
     graphs = path.with_name('graphs.safetensors')
-    needed = load_tensors(path, 'model')[1]['graphs'] and graphs.is_file()
+    needed = load_tensors(path, 'model')[1].get('graphs') and graphs.is_file()
     model = load_model(path, KnowledgeGraphs.load(graphs) if needed else None).to(default_device())
     labels = balanced_labels(n, model.num_classes)
     def make(at): return sample_images(model, tokenizer, labels[at], at + seed*10**9, batch_size, **options)
@@ -204,12 +210,9 @@ INCEPTION = 'inception-v3-compat'
 
 def _adm_statistics(path:Path)->dict[str,tuple[Tensor,Tensor]]:
     "The statistics of ADM's file in float64: 'mu', 'mu_s' -> mean and covariance, as far as they are there"
-    try:
-        with np.load(path) as file: found = {m: (file[m], file[s]) for m,s in (('mu', 'sigma'), ('mu_s', 'sigma_s')) if m in file and s in file}
-    except (OSError, ValueError, zipfile.BadZipFile) as e: raise ValueError(f'{path} is damaged or no .npz file: {e}') from e
-    for mean,covariance in found.values():
-        if mean.ndim != 1 or covariance.shape != mean.shape*2: raise ValueError(f'{path} holds no statistics: mu must be (D,) and sigma (D, D), not {mean.shape} and {covariance.shape}')
-    return {k: tuple(torch.from_numpy(np.asarray(v, np.float64)) for v in pair) for k,pair in found.items()}
+    check_archive(path)
+    with reading(path, '.npz file', _AGAIN), np.load(path) as file: found = {m: (file[m], file[s]) for m,s in (('mu', 'sigma'), ('mu_s', 'sigma_s')) if m in file and s in file}
+    return {k: tuple(torch.from_numpy(np.asarray(v, np.float64)) for v in check_statistics(path, *pair)) for k,pair in found.items()}
 
 def write_reference(
     path:str|Path,               # .safetensors
@@ -236,8 +239,11 @@ def write_reference(
 def _own_reference(path:Path, extractor:Extractor)->Reference:
     "What `write_reference` wrote, if it was for this network"
     tensors,about = load_tensors(path, 'reference')
+    if {'extractor', 'weights', 'images', 'num_images'} - about.keys() or 'pool' not in tensors: raise ValueError(f'{path} is no reference of `write_reference`: it does not say what it was made of')
     if (about['extractor'], about['weights']) != (extractor.name, extractor.fingerprint):
         raise ValueError(f'{path} was made with {about["extractor"]}, which is not the network {extractor.name} in use')
+    for mean,covariance in (('mu', 'sigma'), ('mu_s', 'sigma_s')):
+        if mean in tensors: check_statistics(path, *(tensors.get(k, torch.zeros(0)).numpy() for k in (mean, covariance)))
     def pair(mean, covariance): return (tensors[mean], tensors[covariance]) if mean in tensors else None
     features = Features(tensors['pool'], None, extractor.name, extractor.distance_name, tensors.get('spatial'))
     return Reference(features, pair('mu', 'sigma'), pair('mu_s', 'sigma_s'), extractor.name, sha256_json([about['images'], about['num_images'], len(features)]))

@@ -7,7 +7,7 @@ __all__ = ['TEMPLATES', 'MERGES', 'ACTIVATIONS', 'class_captions', 'CaptionToken
            'TextFeatures', 'TextTower', 'TextCondition', 'text_features', 'encode_captions', 'load_text_tower']
 
 # %% ../nbs/16_text.ipynb #640cd63b
-import gzip, html, json, re, warnings, zipfile
+import gzip, html, re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .core import check_choice, sha256_file, uniform
-from .downloads import FILES
-from .files import expecting, fill, named_tensors, read_state_dict
+from .core import check_choice, read_json, reading, uniform
+from .downloads import read_weights
+from .files import expecting, fill, named_tensors
 
 # %% ../nbs/16_text.ipynb #f7fcd77f
 TEMPLATES = dict(
@@ -89,13 +89,16 @@ class WordTokenizer(CaptionTokenizer):
 
 # %% ../nbs/16_text.ipynb #3af55519
 MERGES = 49152 - 256 - 2  # that CLIP uses of its longer list
+_LONGEST = 1 << 24        # bytes of such a list, unpacked; CLIP's has 3 million
 
 def _merges(path:Path)->list[tuple[str,str]]:
     "The pairs of a published list, which begins with a heading"
     if path.is_dir(): path = path/'merges.txt'
     if not path.is_file(): raise FileNotFoundError(f'there is no list of merges {path}; expected is bpe_simple_vocab_16e6.txt.gz of OpenAI or merges.txt of the Hugging Face hub')
-    try: lines = (gzip.open(path) if path.suffix == '.gz' else open(path, 'rb')).read().decode().split('\n')
-    except (OSError, EOFError, UnicodeDecodeError) as e: raise ValueError(f'{path} is damaged or no list of merges: {e}') from e
+    with reading(path, 'list of merges'), (gzip.open(path) if path.suffix == '.gz' else open(path, 'rb')) as f:
+        content = f.read(_LONGEST + 1)
+        if len(content) > _LONGEST: raise ValueError(f'it is longer than {_LONGEST} bytes')
+        lines = content.decode().split('\n')
     pairs = [tuple(line.split()) for line in lines[1:1+MERGES] if line]
     if not pairs or any(len(p) != 2 for p in pairs): raise ValueError(f'{path} is no list of merges: every line must hold two pieces')
     return pairs
@@ -127,7 +130,7 @@ class BPETokenizer(CaptionTokenizer):
         super().__init__(len(pieces)+2, context_length)
         ids = {p: i for i,p in enumerate(pieces)}
         published = Path(path)/'vocab.json'
-        if published.is_file() and any(ids.get(k, v) != v for k,v in json.loads(published.read_text()).items()): raise ValueError(f'{published} does not belong to the merges beside it')
+        if published.is_file() and any(ids.get(k, v) != v for k,v in read_json(published, 'vocabulary').items()): raise ValueError(f'{published} does not belong to the merges beside it')
         try: self._bpe = Tokenizer(BPE(ids, merges, end_of_word_suffix='</w>'))
         except Exception as e: raise ValueError(f'{path} is no list of merges: {e}') from e
         self._bpe.pre_tokenizer = Sequence([Split(Regex(_SPLIT), 'removed', invert=True), ByteLevel(add_prefix_space=False, use_regex=False)])
@@ -294,12 +297,6 @@ def _tower_state(tensors:dict[str,Tensor])->dict[str,Tensor]:
     return state
 
 # %% ../nbs/16_text.ipynb #51446e20
-def _read_tower(path:str|Path)->dict[str,Tensor]:
-    "A file or folder of weights; of TorchScript archives those alone whose hash says that OpenAI published them"
-    if not zipfile.is_zipfile(path) or not any(n.endswith('/constants.pkl') for n in zipfile.ZipFile(path).namelist()): return read_state_dict(path)
-    if sha256_file(path) not in {f.sha256 for f in FILES['other'].values() if f.kind == 'torchscript'}: raise ValueError(f'{path} is a program (TorchScript), and not one that OpenAI published')
-    with warnings.catch_warnings(action='ignore', category=FutureWarning): return torch.jit.load(path, map_location='cpu').state_dict()
-
 def load_text_tower(
     weights,                     # a path, or a state dict
     activation:str='quick_gelu', # 'gelu': what recent versions of open_clip make of these weights
@@ -307,7 +304,7 @@ def load_text_tower(
 )->TextTower:                    # frozen, in evaluation mode
     "CLIP's text tower with published weights; `FileNotFoundError`, or `ValueError` for anything but such weights"
     with expecting(_HOME):
-        state = _tower_state(named_tensors(weights, _read_tower, 'state_dict'))
+        state = _tower_state(named_tensors(weights, read_weights, 'state_dict'))
         for k in ('tokens.weight', 'positions', 'projection'):
             if k not in state or state[k].dim() != 2: raise ValueError(f'the weights hold no text tower of CLIP: the matrix for {k!r} is missing')
         (vocabulary,width),(length,_),(_,output) = (state[k].shape for k in ('tokens.weight', 'positions', 'projection'))

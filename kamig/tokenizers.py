@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from .core import Registry, default_device, from_dict, generator, load_tensors, save_tensors, sha256_state
 from .data import Images
 from .downloads import local_path
+from .files import rebuild
 from .loop import Fit, FitConfig, batch_indices, fit
 
 # %% ../nbs/11_tokenizers.ipynb #96265a40
@@ -152,6 +153,8 @@ class VQConfig:
     commitment:float = 0.25   # weight of the commitment loss
 
     def __post_init__(self):
+        sizes = dict(image_size=self.image_size, patch=self.patch, code_dim=self.code_dim, width=self.width, num_blocks=self.num_blocks + 1)
+        if min(sizes.values()) < 1: raise ValueError(f'image_size, patch, code_dim and width must be at least 1 and num_blocks at least 0, not {self}')
         if self.image_size % self.patch: raise ValueError(f'image_size {self.image_size} is not a multiple of patch {self.patch}')
         if not 2 <= self.codebook_size <= 65536: raise ValueError(f'codebook_size must lie between 2 and 65536 (codes are stored in 16 bits), not {self.codebook_size}')
 
@@ -231,9 +234,8 @@ def save_tokenizer(path:str|Path, tokenizer:Tokenizer)->Path:
 def load_tokenizer(path:str|Path)->Tokenizer:
     "A tokenizer of any kind in evaluation mode on the CPU; `ValueError` for a file that holds something else"
     tensors,about = load_tensors(path, 'tokenizer')
-    tokenizer = build_tokenizer(about['config'])
-    tokenizer.load_state_dict(tensors)
-    return tokenizer.eval()
+    settings = about.get('config', {})
+    return rebuild(lambda: build_tokenizer(settings), settings, tensors, path, 'tokenizer').eval()
 
 # %% ../nbs/11_tokenizers.ipynb #71e77a3e
 @torch.no_grad()

@@ -6,7 +6,7 @@
 __all__ = ['TokenCache', 'tokenize', 'save_tokens']
 
 # %% ../nbs/12_tokens.ipynb #59683f19
-import hashlib, json
+import hashlib, io, os
 from copy import copy
 from pathlib import Path
 
@@ -14,23 +14,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import atomic_path, locked, progress, sha256_file, sha256_json, write_json
+from .core import atomic_path, locked, memory_advice, progress, read_json, reading, sha256_file, sha256_json, write_json, writing
 from .data import Images
 from .tokenizers import Tokenizer, to_float
 
 # %% ../nbs/12_tokens.ipynb #2342fd05
+_AGAIN,_ARRAYS = 'remove the folder and tokenize again',('tokens.npy', 'labels.npy')
+
+def _check_about(about:dict):
+    "`ValueError` or `KeyError` for a description that is not whole, or not what was written"
+    def whole(n): return type(n) is int and 1 <= n <= 2**16
+    rest = {k: v for k,v in about.items() if k != 'checksum'}
+    if about.get('checksum', sha256_json(rest)) != sha256_json(rest): raise ValueError('its checksum is another')     # caches of version 0.1.0 may have none
+    if rest.keys() - {'name', 'classes', 'codebook_size', 'grid', 'provenance', 'images', 'tokenizer', 'sha256'}: raise ValueError('it holds more than it should')
+    if not whole(about['codebook_size']) or not isinstance(about['classes'], list): raise ValueError(f'codebook_size must lie between 1 and 65536 and classes be a list, not {about["codebook_size"]!r}')
+    if not isinstance(about['grid'], list) or len(about['grid']) != 2 or not all(map(whole, about['grid'])): raise ValueError(f'grid must be rows and columns, not {about["grid"]!r}')
+    if about['sha256'].keys() != {*_ARRAYS}: raise ValueError(f'checksums are needed of {" and ".join(_ARRAYS)}')
+
 class TokenCache:
     "The tokens of one split of a data set, memory-mapped"
     def __init__(self,
         folder:str|Path,  # holds tokens.npy, labels.npy, about.json
     ):
-        self.folder = Path(folder)
-        if not (self.folder/'about.json').is_file(): raise FileNotFoundError(f'{self.folder} is no token cache: about.json is missing')
-        self.about = json.loads((self.folder/'about.json').read_text())
-        for name,expected in self.about['sha256'].items():
-            if not (self.folder/name).is_file() or sha256_file(self.folder/name) != expected:
-                raise ValueError(f'{self.folder/name} is damaged: its checksum is not the one in about.json; remove the folder and tokenize again')
-        self.tokens,self.labels = (np.load(self.folder/f, mmap_mode='r') for f in ('tokens.npy', 'labels.npy'))
+        self.folder,path = Path(folder),Path(folder)/'about.json'
+        if not path.is_file(): raise FileNotFoundError(f'{self.folder} is no token cache: about.json is missing')
+        self.about = read_json(path, 'description of a token cache', _AGAIN)
+        with reading(path, 'description of a token cache', _AGAIN): _check_about(self.about)
+        for name in _ARRAYS:
+            if not (self.folder/name).is_file() or sha256_file(self.folder/name) != self.about['sha256'][name]:
+                raise ValueError(f'{self.folder/name} is damaged: its checksum is not the one in about.json; {_AGAIN}')
+        with reading(self.folder, 'token cache', _AGAIN):
+            self.tokens,self.labels = (np.load(self.folder/f, mmap_mode='r') for f in _ARRAYS)
+            if self.tokens.dtype != np.uint16 or self.labels.dtype != np.uint16 or self.tokens.shape != (*self.labels.shape, self.grid[0]*self.grid[1]): raise ValueError(f'arrays of {self.tokens.dtype} {self.tokens.shape} and {self.labels.dtype} {self.labels.shape}')
 
     def __len__(self): return len(self.labels)
 
@@ -70,27 +85,51 @@ class TokenCache:
         return self.batch(torch.arange(len(self)), device)
 
 # %% ../nbs/12_tokens.ipynb #566207d5
+_NOTED = 50  # batches between notes
+
+def _partial(path:Path, shape:tuple)->tuple:  # an open file of `shape` numbers being filled, rows done
+    "Go on with the file `path` as far as the note beside it vouches for it, or begin a new one"
+    note = path.with_suffix('.json')
+    if path.exists() and note.exists():
+        with reading(note, 'note of a tokenization', _AGAIN):
+            done,file = int(read_json(note, 'note of a tokenization')['done']),open(path, 'r+b')
+            size,start = file.seek(0, os.SEEK_END),_header(shape)
+            file.seek(0)
+            if file.read(len(start)) != start or size < len(start) + done*shape[1]*2: raise ValueError(f'it tells of {done} images, and {path.name} has fewer')
+        return file,done
+    note.unlink(missing_ok=True)                 # a note of another file
+    file = open(path, 'w+b')
+    file.write(_header(shape))
+    return file,0
+
+def _header(shape:tuple)->bytes:
+    "How a .npy file of unsigned 16-bit numbers begins"
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, dict(descr='<u2', fortran_order=False, shape=shape))
+    return buffer.getvalue()
+
 def _encode_all(images:Images, tokenizer:Tokenizer, path:Path, batch_size:int):
     "Encode into `path` (a .npy being filled), going on where `path`.json says"
-    note,done = path.with_suffix('.json'),0
-    if path.exists() and note.exists(): done,out = json.loads(note.read_text()),np.lib.format.open_memmap(path, 'r+')
-    else: out = np.lib.format.open_memmap(path, 'w+', np.uint16, (len(images), tokenizer.seq_len))
-    device = tokenizer.codebook.device
-    bar = progress(range(done, len(images), batch_size), desc=f'tokenizing {images.name}', unit='batch')
-    for start in bar:
-        at = torch.arange(start, min(start+batch_size, len(images)))
-        out[start:start+len(at)] = tokenizer.encode(to_float(images.batch(at), device)).cpu().numpy()
-        if start//batch_size % 50 == 0:
-            out.flush()
-            write_json(note, start + len(at))
-    out.flush()
-    note.unlink(missing_ok=True)
+    shape,device = (len(images), tokenizer.seq_len),tokenizer.codebook.device
+    file,done = _partial(path, shape)
+    with writing(path), file:
+        file.seek(len(_header(shape)) + done*shape[1]*2)
+        bar = progress(range(done, len(images), batch_size), desc=f'tokenizing {images.name}', unit='batch')
+        for number,start in enumerate(bar, 1):
+            at = torch.arange(start, min(start+batch_size, len(images)))
+            with memory_advice(batch_size, 'tokenizing'): ids = tokenizer.encode(to_float(images.batch(at), device)).cpu().numpy()
+            file.write(ids.astype('<u2').data)
+            if number % _NOTED == 0 or start + len(at) == len(images):
+                file.flush()
+                os.fsync(file.fileno())
+                write_json(path.with_suffix('.json'), dict(done=start + len(at)))
 
 # %% ../nbs/12_tokens.ipynb #97fa5ca0
 def _complete(folder:Path, labels:Tensor, **about)->TokenCache:
     "Write the labels, then about.json: from now on the cache is complete"
     with atomic_path(folder/'labels.npy') as p, open(p, 'wb') as f: np.save(f, labels.numpy().astype(np.uint16))
-    write_json(folder/'about.json', dict(about, sha256={n: sha256_file(folder/n) for n in ('tokens.npy', 'labels.npy')}))
+    about['sha256'] = {n: sha256_file(folder/n) for n in _ARRAYS}
+    write_json(folder/'about.json', dict(about, checksum=sha256_json(about)))
     return TokenCache(folder)
 
 def tokenize(
@@ -100,15 +139,21 @@ def tokenize(
     provenance:dict|None=None,  # plain values to keep in about.json
 )->TokenCache:
     "The tokens of a data set: from the cache of the same images and weights, else encoded now"
-    if images.labels.max() >= 2**16: raise ValueError(f'{images.name} has more than 65536 classes; labels are stored in 16 bits')
+    if not len(images): raise ValueError(f'{images.name} has no images to tokenize')
+    if batch_size < 1: raise ValueError(f'batch_size must be at least 1, not {batch_size}')
+    if images.labels.min() < 0 or images.labels.max() >= 2**16: raise ValueError(f'{images.name} has labels from {images.labels.min()} to {images.labels.max()}; they are stored in 16 bits, 0 to 65535')
+    if tokenizer.codebook_size > 2**16: raise ValueError(f'the tokenizer has {tokenizer.codebook_size} codes; tokens are stored in 16 bits, at most 65536')
     content = dict(images=images.fingerprint, tokenizer=tokenizer.fingerprint)
     folder = Path(root)/f'{images.name.replace("/", "-")}-{sha256_json(content)[:16]}'
+    if (folder/'about.json').exists(): return TokenCache(folder)               # also from a place that may not be written
     with locked(folder):
-        if (folder/'about.json').exists(): return TokenCache(folder)
+        if (folder/'about.json').exists(): return TokenCache(folder)           # another process has made it meanwhile
         folder.mkdir(exist_ok=True)
         tokenizer.eval()
-        _encode_all(images, tokenizer, folder/'partial.npy', batch_size)
-        (folder/'partial.npy').replace(folder/'tokens.npy')
+        if not (folder/'tokens.npy').exists():
+            _encode_all(images, tokenizer, folder/'partial.npy', batch_size)
+            (folder/'partial.npy').replace(folder/'tokens.npy')
+        (folder/'partial.json').unlink(missing_ok=True)
         return _complete(folder, images.labels, name=images.name, classes=images.classes, codebook_size=tokenizer.codebook_size,
                          grid=list(tokenizer.grid), provenance=provenance or {}, **content)
 
@@ -123,11 +168,15 @@ def save_tokens(
     provenance:dict|None=None,
 )->TokenCache:
     "Write a cache from arrays; `ValueError` for tokens or labels out of range"
-    tokens,labels = np.asarray(tokens),torch.as_tensor(np.asarray(labels)).long()
+    tokens,labels = np.asarray(tokens),np.asarray(labels)
+    for name,values in (('tokens', tokens), ('labels', labels)):
+        if values.dtype.kind not in 'iu' or not values.size: raise ValueError(f'{name} must be integers, at least one, not {values.dtype} {values.shape}')
+    labels = torch.as_tensor(labels.astype(np.int64))
+    if len(grid) != 2 or min(grid) < 1: raise ValueError(f'grid is (rows, columns), both at least 1, not {grid}')
     if tokens.ndim != 2 or tokens.shape[1] != grid[0]*grid[1]: raise ValueError(f'tokens must be (N, {grid[0]*grid[1]}) for a grid of {grid}, not {tokens.shape}')
     if tokens.min() < 0 or tokens.max() >= min(codebook_size, 2**16): raise ValueError(f'tokens must lie between 0 and {min(codebook_size, 2**16)-1}; found {tokens.min()} to {tokens.max()}')
     if labels.shape != tokens.shape[:1] or labels.min() < 0 or labels.max() >= len(classes): raise ValueError(f'labels must be ({len(tokens)},) integers between 0 and {len(classes)-1}')
     folder = Path(folder)
-    if folder.exists(): raise ValueError(f'{folder} exists already')
+    if folder.exists(): raise ValueError(f'{folder} exists already: choose another folder, or remove it')
     with atomic_path(folder/'tokens.npy') as p, open(p, 'wb') as f: np.save(f, tokens.astype(np.uint16))
     return _complete(folder, labels, name=folder.name, classes=list(classes), codebook_size=codebook_size, grid=list(grid), provenance=provenance or {})
