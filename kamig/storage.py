@@ -151,7 +151,7 @@ def measure_generation(model:nn.Module, labels:Tensor, repeats:int, num_steps:in
     found = time_and_memory(lambda: generate(labels), repeats)
     return dict(flops=count_flops(lambda: generate(labels[:1])), seconds=found['seconds']/len(labels), peak_bytes=found['peak_bytes'])
 
-# %% ../nbs/72_storage.ipynb #a8b8ad99
+# %% ../nbs/72_storage.ipynb #6ddd83b4
 def run_storage(
     size:BackboneSize=BACKBONE_PRESETS['autonat']['size'],         # default: AutoNAT-L
     codebook_size:int=1024, seq_len:int=256, num_classes:int=1000,  # V, L, C
@@ -175,7 +175,7 @@ def run_storage(
     passes = plan_passes(make_plan('autonat', num_steps, seq_len))
     for row in rows.values(): row['extra_multiply_adds'] = (row['flops'] - rows['backbone']['flops'])//2
     return dict(name=f'storage-autonat-{sizes["dim"]}x{sizes["depth"]}', size=sizes, codebook_size=codebook_size, seq_len=seq_len, num_classes=num_classes, backbone_parameters=_numbers(*backbone.parameters()),
-                batch_size=batch_size, repeats=repeats, num_steps=num_steps, passes=passes, precision='fp32', rows=rows, origin=provenance())
+                batch_size=batch_size, repeats=repeats, num_steps=num_steps, passes=passes, precision='fp32', memory_of='the form alone', rows=rows, origin=provenance())
 
 # %% ../nbs/72_storage.ipynb #87797a35
 def make_storage(
@@ -192,7 +192,7 @@ def make_storage(
     if not dry: write_json(path, run_storage(batch_size=batch_size, repeats=repeats, **size))
     return [path]
 
-# %% ../nbs/72_storage.ipynb #7f4c76a3
+# %% ../nbs/72_storage.ipynb #bcf6a4c6
 _PRINTED = (Column('extra_params_online', 'parameters, online'), Column('extra_params_precomputed', 'parameters, precomputed'), Column('extra_tflops_online', 'TFLOPs, online', digits=2),
             Column('extra_tflops_precomputed', 'TFLOPs, precomputed'), Column('selected', 'selected'))
 _COUNTED = (Column('fixed', 'numbers kept, M', digits=2, factor=1e-6), Column('per_class', 'and per class, M', digits=3, factor=1e-6), Column('bits', 'bits of the graph, MB', digits=1, factor=1/8e6),
@@ -205,9 +205,10 @@ def storage_blocks(address:str, record:dict)->list[Block]:
     def cell(row, *keys): return cell_of({address: record}, 'rows', row, *keys, **fixed)
     labels = {'backbone': ('none', 'backbone'), **{f'{name}, {form}': (name, form) for name in SUBSETS for form in FORMS}}
     counted = {label: dict({k: cell(row, 'numbers', k) for k in ('fixed', 'per_class', 'bits')}, extra=cell(row, 'extra_multiply_adds')) for row,label in labels.items()}
-    measured = {label: {k: cell(row, k) for k in ('seconds', 'peak_bytes')} for row,label in labels.items()}
+    alone = ('peak_bytes',) if 'memory_of' in record else ()                       # the first records held other models, too, while they measured
+    measured = {label: {k: cell(row, k) for k in ('seconds', *alone)} for row,label in labels.items()}
     where = f'{record["origin"]["device"]}, {record["batch_size"]} image{"s" if record["batch_size"] > 1 else ""} at a time, {record["precision"]}'
-    return [Block(f'Counted: {record["name"]}, {record["backbone_parameters"]/1e6:.1f} M parameters, {record["num_steps"]} steps of two passes', ('graph', 'form'), _COUNTED, counted, 'none'),
+    return [Block(f'Counted: AutoNAT of width {record["size"]["dim"]} and depth {record["size"]["depth"]}, {record["backbone_parameters"]/1e6:.1f} M parameters, {record["num_steps"]} steps of two passes', ('graph', 'form'), _COUNTED, counted, 'none'),
             Block(f'Measured: {where}', ('graph', 'form'), _MEASURED, measured, 'none')]
 
 @TABLES.register('table4')
@@ -222,6 +223,7 @@ def table_4_of(records:dict)->Table:  # by kind, as `read_records` gives them
              "The paper's TFLOPs are multiply-adds, too: its +0.09 and +0.06 are the maps of all layers and the linear maps of the encoders. Ours include the products with the graphs' matrices, which the paper leaves out.",
              "A precomputed graph keeps its rows and still needs the maps of every layer: the paper's \"~0\" and its +0.79M and +196M leave these out. Folded, the maps are applied beforehand, and what remains is a lookup and an addition per layer: no products at all.",
              'Numbers kept per class are needed for every class that is to be generated, and once for no class: 1001 times for a model that can generate any.',
-             'Time is that of the fastest of several generations, of a machine that may have had other work; making the tables is not counted, being done once.')
+             'Memory is shown where a record measured it for the form alone.',
+             'Time is that of the fastest of several generations, of a machine that may have had other work (one image alone keeps a GPU waiting for its CPU, and its time says little); making the tables is not counted, being done once.')
     caption = 'What the graphs cost at inference, in three forms: encoded at every pass (online), encoded once (precomputed), encoded and mapped once (folded). ' + (f'{made_with(found)}.' if found else 'Nothing has been measured yet.')
     return Table('table4', caption, (printed, *blocks), notes)

@@ -8,7 +8,7 @@ __all__ = ['IMAGE_CONDITIONS', 'TOKEN_CONDITIONS', 'BOLD', 'TABLES', 'pointer', 
            'made_with', 'table_markdown', 'latex_text', 'table_latex', 'table_json', 'save_table', 'check_table',
            'printed_block']
 
-# %% ../nbs/70_tables.ipynb #3424dd78
+# %% ../nbs/70_tables.ipynb #40797ce6
 import html, json, math, re
 from collections import defaultdict
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from .comparison import CONDITIONS, check_comparable, seed_difference
-from .core import Registry, atomic_path, repo_root, write_json
+from .core import Registry, atomic_path, repo_root, sha256_json, write_json
 from .presets import make_preset
 from .report import group_records
 
@@ -115,7 +115,7 @@ def cell_of(
     "One number of several records"
     return cell_at([(address, record, keys) for address,record in sources.items()], **conditions)
 
-# %% ../nbs/70_tables.ipynb #a45046ab
+# %% ../nbs/70_tables.ipynb #6c63e80c
 IMAGE_CONDITIONS = CONDITIONS
 TOKEN_CONDITIONS = ('tokenizer', 'heldout')    # a likelihood depends on the codes and on the images
 BOLD = ('decisive', 'printed', 'none')
@@ -142,7 +142,7 @@ class Column:
         fixed = cell.deviation is None or all(isinstance(v, int) for v in cell.values) and cell.deviation == 0
         return f'{cell.mean*self.factor:{show}}' + ('' if fixed else f' ± {cell.deviation*self.factor:{show}}') + cell.mark
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Block:
     "Rows that may be compared; `ValueError` where some may not"
     title:str
@@ -160,6 +160,7 @@ class Block:
             try: check_comparable(*(cell.conditions for cell in cells), conditions=('data', 'scale', *c.needs))
             except ValueError as e: raise ValueError(f'{self.title}, {c.heading}: {e}') from None
 
+    def __repr__(self)->str: return f'{type(self).__name__}: {self.title}, {len(self.rows)} rows'
     def cell(self, label:tuple, key:str)->Cell: return self.rows[label].get(key, Cell())
 
     def shown(self)->list[Column]:
@@ -188,14 +189,16 @@ def bold_cells(block:Block)->set[tuple]:  # of (label, key)
             elif _decisive(block.cell(best, column.key), [block.cell(l, column.key) for l in known if l != best]): found.add((best, column.key))
     return found
 
-# %% ../nbs/70_tables.ipynb #0420f96f
-@dataclass(frozen=True)
+# %% ../nbs/70_tables.ipynb #4501b304
+@dataclass(frozen=True, repr=False)
 class Table:
     "What a table notebook makes"
     name:str           # 'table1'
     caption:str
     blocks:tuple       # of `Block`
     notes:tuple = ()   # sentences
+
+    def __repr__(self)->str: return f'{self.name}: {len(self.blocks)} blocks'
 
     def _repr_html_(self)->str:
         parts = [f'<p><b>{html.escape(self.caption)}</b></p>', *(block_style(b).to_html() for b in self.blocks), *(f'<p>{html.escape(n)}</p>' for n in self.notes)]
@@ -212,11 +215,13 @@ def block_frame(block:Block):  # -> DataFrame of text
 
 def block_style(block:Block):  # -> pandas.Styler
     "A block for a notebook: bold where something is best"
+    from pandas.io.formats.style import Styler
     frame,bold = block_frame(block),bold_cells(block)
     weights = frame.copy()
     for i,label in enumerate(block.rows):
         for j,c in enumerate(block.shown()): weights.iloc[i, j] = 'font-weight: bold' if (label, c.key) in bold else ''
-    return frame.style.set_caption(block.title).apply(lambda _: weights, axis=None)
+    name = sha256_json([block.title, frame.to_numpy().tolist()])[:8]                # the same table gets the same names
+    return Styler(frame, uuid=name, cell_ids=False).set_caption(block.title).apply(lambda _: weights, axis=None)
 
 def made_with(sources:dict[str,dict])->str:  # address -> record
     "Where and with what the records were made, in words"
