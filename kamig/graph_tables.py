@@ -131,7 +131,7 @@ def run_ranking(
     inputs = [{a: s.fingerprint for a,s in stages.items()}, heldout.fingerprint, list(RANKING_RATIOS), [list(p) for p in RANKING_PAIRS]]
     return dict(name=f'ndcg-{experiment.name}', preset=asdict(experiment.preset), seed=experiment.seed, stages={a: dict(s.about, weights=s.fingerprint) for a,s in stages.items()}, **cached_facts('ranking', inputs, find))
 
-# %% ../nbs/85_graph_tables.ipynb #73c35b5c
+# %% ../nbs/85_graph_tables.ipynb #7b1d3940
 ROW_NAMES = {'chance': 'chance', 'backbone': 'backbone', 'head': 'backbone, head tuned', 'table': 'free vector for each class and position', 'inc': 'incompatibility graph'}
 _READINGS = {'ndcg': 'hidden positions', 'ndcg_all': 'all positions'}
 _OTHERS = {'backbone': 'backbone', 'head': 'head'}
@@ -141,14 +141,16 @@ def _over_seeds(dataset:str, backbone:str, group:dict[str,dict])->Block:
     columns,rows,needs = [],{},('tokens',)
     for k,reading in _READINGS.items(): columns += [Column(k, reading, 'higher', 4, needs=needs), *(DifferenceColumn(f'{k} - {o}', f'{reading}: difference to {n}') for o,n in _OTHERS.items() if k == 'ndcg')]
     for ratio in RANKING_RATIOS:
-        rows[f'{ratio:g}', ROW_NAMES['chance']] = {k: cell_of({a: r for a,r in list(group.items())[:1]}, 'chance', f'{k}@{ratio:g}', data=dataset, scale=_scale(group)) for k in _READINGS}
+        chance = {a: r for a,r in list(group.items())[:1] if 'chance' in r}
+        if chance: rows[f'{ratio:g}', ROW_NAMES['chance']] = {k: cell_of(chance, 'chance', f'{k}@{ratio:g}', data=dataset, scale=_scale(group)) for k in _READINGS}
         for arm in ('backbone', 'head', 'table', 'inc'):
             cells = {k: arm_cell(group, arm, f'{k}@{ratio:g}') for k in _READINGS}
             changes = {f'ndcg - {o}': difference_cell(cells['ndcg'], arm_cell(group, o, f'ndcg@{ratio:g}')) for o in _OTHERS if o != arm and (arm, o) != ('backbone', 'head')}
-            rows[f'{ratio:g}', ROW_NAMES[arm]] = cells | changes
+            if cells['ndcg'].values: rows[f'{ratio:g}', ROW_NAMES[arm]] = cells | changes
     for row in (r for label,r in rows.items() if label[1] == 'chance'):              # chance shares the columns of all: it depends on the codes alone
         for k in _READINGS: row[k] = Cell(row[k].values, row[k].origins, row[k].units, rows[f'{RANKING_RATIOS[0]:g}', ROW_NAMES['inc']][k].conditions)
-    return Block(f'{dataset}, {backbone}: {len(group)} seeds', ('hidden', 'generator'), tuple(columns), rows, group=1)
+    how = 'all held-out images, at the learning rate of the preset' if 'chance' in next(iter(group.values())) else 'from the ablation: half of the held-out images, at the learning rate chosen there'
+    return Block(f'{dataset}, {backbone}: {len(group)} seeds, {how}', ('hidden', 'generator'), tuple(columns), rows, group=1)
 
 def _scale(group:dict[str,dict])->str: return next(iter(group.values()))['preset']['scale']
 
@@ -168,18 +170,18 @@ def _printed_ranking()->Block:
     rows = {(f'{r["mask_ratio"]:g}', r['model']): dict(ndcg=cell_of({'reported.json': reported}, 'table5', 'rows', i, 'ndcg_at_100', data='imagenet', scale='printed')) for i,r in enumerate(reported['table5']['rows'])}
     return Block(f'As printed in the paper: {reported["table5"]["data"]}', ('hidden', 'generator'), (Column('ndcg', 'NDCG@100', 'higher', 4),), rows, 'none')
 
-# %% ../nbs/85_graph_tables.ipynb #4e1ad2a2
+# %% ../nbs/85_graph_tables.ipynb #968772aa
 @TABLES.register('table5')
 def table5(
     records:dict,         # kind -> address -> record, see `read_records`
     scale:str='small',
 )->Table:
     "The ranking of the true token with and without the incompatibility graph (Table 5)"
-    groups = group_ablation(records['ndcg'], scale)
-    used = {a: r for group in groups.values() for a,r in group.items()}
+    groups,more = group_ablation(records['ndcg'], scale),group_ablation(records.get('ablation', {}), scale)
+    used = {a: r for g in (groups, more) for group in g.values() for a,r in group.items()}
     notes = ['Differences over seeds are paired, with 95 % t-intervals; each seed has its own backbone. Those of one training have 95 % bootstrap intervals over its images. Not seen: the interval holds zero.',
              'All positions: the visible ones count as zero, so the numbers are those of the hidden positions times the share of hidden positions. Where there are fewer than 100 codes, every rank gains something.',
              f"A ranking of the paper's 1,024 codes by chance scores {chance_ndcg(1024):.4f} over hidden positions; over all positions {.3*chance_ndcg(1024):.4f} where 30 % are hidden, and {.5*chance_ndcg(1024):.4f} where half are. Which reading the paper prints, it does not say."]
     made = [f'{made_with(used)}.'] if used else [f'There are no records at scale {scale} yet: `python -m kamig.reproduce --scale {scale} --only table5 --run missing` makes them.']
-    blocks = [make(*key, group) for make in (_over_seeds, _seed_by_seed) for key,group in groups.items()]
+    blocks = [make(*key, group) for make,which in ((_over_seeds, groups), (_over_seeds, more), (_seed_by_seed, groups)) for key,group in which.items()]
     return Table('table5', f'NDCG@100 of the true token with and without the incompatibility graph, at {scale} scale.', (*blocks, _printed_ranking()), (*notes, *made))

@@ -23,9 +23,13 @@ from .reliability import measure_reliability
 from .results import RECORDERS, check_run
 from .sweeps import run_sweep
 
-# %% ../nbs/88_reproduce.ipynb #fd0977e6
+# %% ../nbs/88_reproduce.ipynb #5803cb53
 @RECORDERS.register('ablation')
-def _ablation(experiment:Experiment, path:Path): write_json(path, run_ablation(experiment))
+def _ablation(experiment:Experiment, path:Path):
+    "As the other seeds were run: at their learning rates, with pictures of the same arms"
+    others = sorted(path.parent.glob(path.name.split('-seed')[0] + '-seed*.json'))
+    other = json.loads(others[0].read_text()) if others else dict(rates={}, arms={})
+    write_json(path, run_ablation(experiment, rates=other['rates'], pictures=tuple(a for a,m in other['arms'].items() if 'frechet_distance' in m)))
 
 @RECORDERS.register('ndcg')
 def _ranking(experiment:Experiment, path:Path): write_json(path, run_ranking(experiment))
@@ -47,7 +51,7 @@ EDITIONS = dict(   # kind of record -> scale -> (data set, backbone, number of s
     ndcg        = dict(smoke=_SMOKE, small=_every(_BOTH, _TWO, 3), paper=_PAPER),
     samplers    = dict(smoke=[('digits', 'maskgit', 1)], small=[('digits', 'maskgit', 1)], paper=_every(('imagenet',), _TWO, 1)),
     reliability = dict(smoke=[('digits', 'maskgit', 1)], small=_every(_BOTH, ('maskgit',), 1), paper=[('imagenet', 'maskgit', 1)]))
-_PREFIXES = dict(runs='', text='captions-', ablation='ablation-', ndcg='ndcg-', samplers='', reliability='reliability-')
+_PREFIXES = dict(runs='', text='captions-', ablation='', ndcg='ndcg-', samplers='', reliability='reliability-')
 
 def record_place(kind:str, experiment:Experiment)->str:
     "Where the record of an experiment lies, below paper/runs"

@@ -31,7 +31,7 @@ def test_everything_drawn_from_records_alone_takes_the_same_parameters():
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
     done = command('--scale', 'small', '--only', 'table3', '--records', tmp_path/'runs', '--dry-run', data=tmp_path/'data')
     assert done.returncode == 0, done.stderr
-    assert 'ablation/ablation-digits-maskgit-small' in done.stdout and 'table3' in done.stdout and '--run missing makes them' in done.stdout
+    assert 'ablation/digits-maskgit-small' in done.stdout and 'table3' in done.stdout and '--run missing makes them' in done.stdout
     assert not (tmp_path/'runs').exists() and not (tmp_path/'data').exists()
 
 
