@@ -65,7 +65,7 @@ def headline(answers:list[dict])->list[str]:
         lines.append(f'{mine[0]["question"]} Yes in {count["yes"]} of {len(mine)} settings; not seen in {count["not seen"]}; the opposite in {count["the opposite"]} ({contrast}).')
     return lines or ['The ablation has not been run at this scale: nothing can be said about what the graphs themselves contribute.']
 
-# %% ../nbs/87_pages.ipynb #7fc65d50
+# %% ../nbs/87_pages.ipynb #a0d23c58
 def read_claims(path:str|Path='')->dict:  # empty: paper/claims.json
     "The claims file; empty where it has not been written"
     path = Path(path) if path else repo_root()/'paper'/'claims.json'
@@ -77,7 +77,7 @@ def verdict_counts(claims:dict):  # -> DataFrame
     counts = {}
     for c in claims.values():
         for f in c['findings']: counts.setdefault(c['where'], dict.fromkeys(VERDICTS, 0))[f['verdict']] += 1
-    return pd.DataFrame(counts, index=list(VERDICTS)).T.rename_axis('findings')
+    return pd.DataFrame({w: counts[w] for w in sorted(counts, key=lambda w: (w == 'not in the paper', w))}, index=list(VERDICTS)).T.rename_axis('findings')
 
 def verdict_frame(claims:dict, verdict:str):  # -> DataFrame
     "The findings of one verdict: claim, what the paper printed, setting, margin"
@@ -108,7 +108,7 @@ def report_pictures(
     def number(p): return int(''.join(c for c in p.stem.split('-')[0] if c.isdigit()) or 0)
     return [p for pattern in patterns for p in sorted(folder.glob(pattern), key=lambda p: (number(p), p.name))][:most]
 
-# %% ../nbs/87_pages.ipynb #01707c2e
+# %% ../nbs/87_pages.ipynb #9be39754
 _STYLE = """
 @page { size: A4; margin: 16mm 14mm }
 body { font: 10.5pt/1.5 Georgia, 'DejaVu Serif', serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #111 }
@@ -116,7 +116,7 @@ h1, h2, h3 { font-family: Helvetica, 'DejaVu Sans', sans-serif; line-height: 1.2
 h1 { font-size: 20pt } h2 { font-size: 14pt; margin-top: 1.6em; border-bottom: 1px solid #999 } h3 { font-size: 11pt }
 table { border: 0; border-collapse: collapse; font: 8pt/1.35 Helvetica, 'DejaVu Sans', sans-serif; margin: .8em 0; display: block; overflow-x: auto; max-width: 100% }
 th, td { border: 0; border-bottom: 1px solid #ddd; padding: 2px 6px; text-align: left; vertical-align: top } thead th { border-bottom: 1.5px solid #333 }
-td, th { overflow-wrap: anywhere } tr { break-inside: avoid }
+td, th { overflow-wrap: break-word } tr { break-inside: avoid }
 img { max-width: 100% } blockquote { color: #444; margin-left: 0; font-style: italic } code { font-size: 9pt } a.anchor-link { display: none } pre { white-space: pre-wrap }
 @media print { body { max-width: none; margin: 0; padding: 0; font-size: 9.5pt } table { font-size: 6.8pt; display: table } }
 """
