@@ -7,9 +7,7 @@ __all__ = ['CONTRASTS', 'VERSIONED', 'usable_arms', 'arm_scores', 'arm_pictures'
            'contrasts_over_seeds', 'ablation_frame', 'plot_contrasts']
 
 # %% ../nbs/66_ablation.ipynb #02bd85c2
-from collections import defaultdict
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import Registry, check_choice, data_dir, generator, progress, sha256_bytes, sha256_json
+from .core import Registry, check_choice, data_dir, generator, progress, sha256_bytes, sha256_json, to_be_made
 
 # %% ../nbs/10_data.ipynb #730e5605
 class Images:
@@ -175,6 +175,7 @@ def cifar10(split:str, image_size:int=32, root:Path|None=None)->Images:
     if (root/'train').is_dir(): return image_folder(root, split, image_size, 'cifar10')
     if image_size != 32: raise ValueError(f'CIFAR-10 images are 32x32 pixels; image_size {image_size} is not possible')
     from torchvision.datasets import CIFAR10
+    if not (root/CIFAR10.base_folder).is_dir(): to_be_made(root)
     try: data = CIFAR10(root, train=split == 'train', download=True)
     except (OSError, RuntimeError) as e:
         raise FileNotFoundError(f'CIFAR-10 is not in {root} (as train/<class>/*.jpg or in torchvision\'s layout) and could not be downloaded: {e}') from e

@@ -19,7 +19,7 @@ from urllib.request import HTTPCookieProcessor, Request, build_opener
 import torch
 from torch import Tensor
 
-from .core import Registry, check_choice, data_dir, locked, progress, read_json, reading, sha256_bytes, sha256_file, write_json
+from .core import Registry, check_choice, data_dir, locked, progress, read_json, reading, sha256_bytes, sha256_file, to_be_made, write_json
 from .files import check_archive, read_state_dict
 
 # %% ../nbs/06_downloads.ipynb #e6bfddca
@@ -183,6 +183,7 @@ def fetch(
     "The file behind a link, fetched once; `FileNotFoundError` where it cannot be had, `ValueError` for a page or another file"
     if drive := re.match(r'https://drive\.google\.com/(?:file/d/|(?:open|uc)\?(?:.*&)?id=)([\w-]+)', link): link = f'https://drive.google.com/file/d/{drive[1]}'
     part = data_dir()/'weights'/f'.{sha256_bytes(link.encode())[:12]}.part'
+    if not _kept(link): to_be_made(data_dir()/'weights')
     with locked(part):
         path = _kept(link)
         for _ in range(0 if path else attempts):
@@ -203,11 +204,13 @@ def from_hub(
     address:str,  # hf://owner/name, hf://owner/name/file, with @version behind the name if one is asked for
 )->Path:          # of the file, or of the folder
     "What lies at an address on the hub, fetched once; `FileNotFoundError` where it cannot be had"
-    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
+    from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.errors import HfHubHTTPError
     parts = re.fullmatch(r'hf://([\w.-]+/[\w.-]+)(?:@([^/]+))?(?:/(.+))?', address)
     if not parts: raise ValueError(f'{address} is no address on the hub: write hf://owner/name or hf://owner/name/file')
     repository,version,file = parts[1],parts[2] and unquote(parts[2]),parts[3]
+    if not (file and isinstance(try_to_load_from_cache(repository, file, revision=version), str)): to_be_made(HF_HUB_CACHE)
     try: return Path(hf_hub_download(repository, file, revision=version) if file else snapshot_download(repository, revision=version, allow_patterns=HUB_FILES))
     except (HfHubHTTPError, OSError, ValueError) as e: raise FileNotFoundError(f'{address} cannot be had: {_WHY.get(type(e).__name__, str(e).splitlines()[0])}') from None
 

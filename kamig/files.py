@@ -11,6 +11,7 @@ import os, zipfile
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgpack
 import numpy as np
@@ -127,12 +128,14 @@ def _fresh(old:Tensor, value:Tensor)->Tensor:
     value = value.detach().to('cpu', old.dtype, copy=True, memory_format=torch.contiguous_format)
     return nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value
 
+_M = TypeVar('_M', bound=nn.Module)
+
 def fill(
-    module:nn.Module,          # changed in place; what is on the meta device comes to the CPU
+    module:_M,                 # changed in place; what is on the meta device comes to the CPU
     tensors:dict[str,Tensor],  # its whole state dict
     source:str='the weights',  # what holds them, for messages
     called:Mapping={},         # our name -> name in the file, where they differ
-)->nn.Module:                  # `module`
+)->_M:                         # `module`
     "Load a complete state dict; `ValueError` for a missing or foreign name or another shape"
     own = module.state_dict(keep_vars=True)
     _check_fit(own, tensors, source, called)

@@ -120,8 +120,8 @@ def surprising_sets(
     check_choice('side', side, ('rare', 'common'))
     check_tokens(tokens, codebook_size)
     labels = check_labels(labels, len(tokens), num_classes)
-    share = position_histogram(tokens, codebook_size).sum(1).double()
-    share,bits = (share/share.sum()).numpy(),[]
+    counts = position_histogram(tokens, codebook_size).sum(1).double()
+    share,bits = (counts/counts.sum()).numpy(),[]
     for c in range(num_classes):
         mine = (labels == c).nonzero().flatten().numpy()
         found = position_histogram(tokens[mine], codebook_size).T.numpy() if len(mine) else np.zeros((tokens.shape[1], codebook_size))
@@ -194,7 +194,7 @@ def build_similarity(tokens, labels, config:GraphConfig)->TokenGraph:
     histogram,c = position_histogram(tokens, config.codebook_size), config.settled()
     js = js_divergence(histogram, distribution=c.distribution)
     keep = keep_smallest(js, histogram.sum(1) > 0, c.top_k)
-    return token_graph(torch.exp(-c.similarity_exponent*js), keep, c.flow, c.self_loop, c.edge_count_norm)
+    return token_graph(torch.exp(-(c.similarity_exponent or 0.)*js), keep, c.flow or 'source_to_target', c.self_loop, c.edge_count_norm)
 
 @GRAPHS.register('incompatibility')
 def build_incompatibility(tokens, labels, config:GraphConfig)->IncompatibilityGraph:
@@ -218,16 +218,17 @@ def _check_codebook(codebook:Tensor, codebook_size:int):
 # %% ../nbs/20_graphs.ipynb #18f914b0
 class KnowledgeGraphs:
     "Graphs by their registered names, any of them absent (None), and their `provenance`"
+    cooccurrence:TokenGraph|None; similarity:TokenGraph|None; incompatibility:IncompatibilityGraph|None   # the three of the paper
     def __init__(self, *,
         provenance:dict|None=None,  # plain values: configuration, data, ...
         codebook:Tensor|None=None,  # (V, code_dim) the tokenizer's vectors of the codes
-        **graphs,                   # cooccurrence=, similarity=, incompatibility=, or any registered name
+        **graphs:Graph|None,        # cooccurrence=, similarity=, incompatibility=, or any registered name
     ):
         for name in graphs: check_choice('graph', name, GRAPHS)
-        self.graphs = {n: graphs[n] for n in GRAPHS if graphs.get(n) is not None}
+        self.graphs:dict[str,Graph] = {n: graph for n in GRAPHS if (graph := graphs.get(n)) is not None}
         self.provenance = json.loads(json.dumps(provenance or {}))      # as it will be read back
         self.codebook = None if codebook is None else codebook.detach().float().contiguous()
-        self.sizes = {}
+        self.sizes:dict[str,int] = {}
         for name,graph in self:
             for what,size in graph.sizes.items():
                 if self.sizes.setdefault(what, size) != size: raise ValueError(f'the {name} graph was built for {_SIZES[what].format(size)}, another one for {self.sizes[what]}')
@@ -272,8 +273,8 @@ class KnowledgeGraphs:
         "Read what `save` wrote; `FileNotFoundError`, or `ValueError` for a file that is foreign or damaged"
         tensors,about = load_tensors(path, 'knowledge graphs')
         with reading(path, 'file of knowledge graphs'):
-            graphs = {n: (KINDS[facts.pop('kind')], facts) for n,facts in about['graphs'].items()}
-            graphs = {n: kind(**{k.removeprefix(f'{n}.'): v for k,v in tensors.items() if k.startswith(f'{n}.')}, **facts) for n,(kind,facts) in graphs.items()}
+            kinds = {n: (KINDS[facts.pop('kind')], facts) for n,facts in about['graphs'].items()}
+            graphs = {n: kind(**{k.removeprefix(f'{n}.'): v for k,v in tensors.items() if k.startswith(f'{n}.')}, **facts) for n,(kind,facts) in kinds.items()}
             return KnowledgeGraphs(provenance=about['provenance'], codebook=tensors.get('codebook'), **graphs)
 
 # %% ../nbs/20_graphs.ipynb #5869c9f1
@@ -305,7 +306,7 @@ def build_graphs(
     config = GraphConfig(codebook_size, num_classes, tuple(grid), fidelity, prune_ratio, top_k, neighbourhood, **switches)
     graphs = _build(tokens, labels, config, only)
     notes = dict(config=asdict(config), num_images=len(tokens), tokens_sha256=tokens_sha256(tokens))
-    return KnowledgeGraphs(provenance={**(provenance or {}), **notes}, **graphs)
+    return KnowledgeGraphs(provenance={**(provenance or {}), **notes}, codebook=None, **graphs)
 
 # %% ../nbs/20_graphs.ipynb #d4f6ba78
 def _read(path:str|Path, what:str, make):

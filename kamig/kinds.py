@@ -18,6 +18,18 @@ from .core import check_choice
 # %% ../nbs/18_kinds.ipynb #dd6f6b73
 class Graph:
     "What all graphs share: a frozen dataclass of tensors and plain facts, with a `kind` and a `sign`"
+    kind:ClassVar[str]   # 'token' or 'position'
+    sign:int             # +1: added to the hidden states, -1: subtracted
+
+    @property
+    def sizes(self)->dict[str,int]:
+        "What the graph and a model must have in common: codebook_size, seq_len, num_classes"
+        raise NotImplementedError
+
+    def overlap(self, other)->float:
+        "Share of what is in either of two graphs that is in both"
+        raise NotImplementedError
+
     def tensors(self)->dict[str,Tensor]:
         "The fields that are tensors"
         return {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}

@@ -7,6 +7,9 @@ __all__ = ['BACKBONES', 'attention', 'SelfAttention', 'MLP', 'PostNormBlock', 'P
            'cat_conditions', 'Backbone', 'check_backbone', 'memorise']
 
 # %% ../nbs/31_layers.ipynb #e5b76cf8
+from collections.abc import Callable
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -162,6 +165,9 @@ def cat_conditions(a, b):
 # %% ../nbs/31_layers.ipynb #c6786330
 class Backbone(ClassConditional, _Parts):
     "A masked image generator: what all of them have in common"
+    codebook_size:int; seq_len:int; dim:int; depth:int; mask_token_id:int
+    blocks:nn.ModuleList     # the layers, one for each residual
+    save_pretrained:Callable[..., Path]; push_to_hub:Callable[..., str]; from_pretrained:Callable[..., 'Backbone']   # given to it by `kamig.model`
     config:dict|None = None  # settings that build it again; noted by `create_model`
     is_grid:bool = True      # do the tokens form a grid? False for those of a 1-D tokenizer
     reads_text:bool = False  # is the condition a text? Else it is a class

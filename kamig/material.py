@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['VERSIONS', 'MAX_REFERENCE', 'provenance', 'Stage', 'cached_stage', 'cached_facts', 'output_folder', 'needed_files',
-           'check_files', 'Corpus', 'Material', 'some_images', 'describe_tokenizer', 'describe_graphs', 'code_pictures']
+           'check_files', 'Corpus', 'Told', 'Material', 'some_images', 'describe_tokenizer', 'describe_graphs',
+           'code_pictures']
 
 # %% ../nbs/61_material.ipynb #mat00003
 import json, os, platform, subprocess, time
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import kamig
-from .core import atomic_path, check_choice, claim, data_dir, default_device, generator, locked, read_json, repo_root, sha256_json, sha256_state, write_json
+from .core import atomic_path, check_choice, claim, data_dir, default_device, generator, locked, read_json, repo_root, sha256_json, sha256_state, to_be_made, write_json
 from .counts import corpus_sample
 from .data import Images, load_images
 from .downloads import FILES
@@ -103,6 +104,7 @@ def cached_stage(
     folder = data_dir()/'cache'/f'{name}-{sha256_json([kamig.__version__, inputs])[:16]}'
     path = folder/'weights.safetensors'
     if not path.exists():                                              # a stage that is there is read, also from a place that may not be written
+        to_be_made(folder)
         with locked(folder):
             if not path.exists(): _make_stage(folder, inputs, train, save, versions)
     return Stage(folder, load(path).to(default_device()).eval(), read_json(folder/'about.json', 'description of a stage', f'remove {folder} to train it again'), load)
@@ -127,6 +129,7 @@ def cached_facts(
     "Numbers that were found before, or are found now"
     path = data_dir()/'cache'/f'{name}-{sha256_json([kamig.__version__, inputs])[:16]}.json'
     if not path.exists():
+        to_be_made(path)
         with locked(path):
             if not path.exists(): write_json(path, find())
     return read_json(path, 'file of numbers', 'remove it to have them found again')
@@ -213,39 +216,9 @@ class Corpus:
         if split not in self._tokens: self._tokens[split] = tokenize(getattr(self, split), self.tokenizer.module, data_dir()/'tokens', provenance=provenance())
         return self._tokens[split]
 
-# %% ../nbs/61_material.ipynb #mat00012
-class Material(Corpus):
-    "A corpus, the graphs counted in it, what a generator is told about an image, and the network that looks at images"
-    @property
-    def graph_config(self)->GraphConfig:
-        "How the graphs are built from these tokens"
-        data,g = self.tokens('train'),self.preset.graphs
-        return GraphConfig(data.codebook_size, data.num_classes, data.grid, g.fidelity, g.prune_ratio, g.top_k, g.neighbourhood, **g.switches)
-
-    @property
-    def counted(self)->tuple:
-        "The training tokens and labels that the graphs are counted in"
-        return self._counted_in(self.tokens('train'))
-
-    def _counted_in(self, data:TokenCache)->tuple: return corpus_sample(data.tokens, data.labels, self.preset.graphs.num_images, self.preset.graphs.image_seed)
-
-    def graphs_in(self,
-        data:TokenCache,
-        **switches,       # fields of `GraphConfig` that differ from the preset's
-    )->KnowledgeGraphs:
-        "The knowledge graphs of some tokens"
-        g,config = self.preset.graphs,replace(self.graph_config, **switches)
-        path = data_dir()/'cache'/f'graphs-{sha256_json([kamig.__version__, data.fingerprint, asdict(config), asdict(g)])[:16]}.safetensors'
-        if not path.exists():
-            with locked(path): build_graphs(*self._counted_in(data), **asdict(config), only=g.names, provenance=dict(tokens=data.fingerprint, made_by=provenance())).save(path)
-        graphs = KnowledgeGraphs.load(path)
-        return graphs.with_codebook(self.tokenizer.module.codebook.cpu()) if self.preset.fusion.nodes == 'vq_codebook' else graphs
-
-    @cached_property
-    def graphs(self)->KnowledgeGraphs:
-        "The knowledge graphs of the training tokens"
-        return self.graphs_in(self.tokens('train'))
-
+# %% ../nbs/61_material.ipynb #mat00013
+class Told(Corpus):
+    "A corpus, and what a generator is told about an image"
     @cached_property
     def words(self)->WordTokenizer:
         "The words of all sentences about the classes"
@@ -265,13 +238,58 @@ class Material(Corpus):
         captions = class_captions(labels, self.train.classes, self.templates, seeds)
         return encode_captions(*self.text_encoder, captions) if self.preset.published else self.words(captions)
 
+# %% ../nbs/61_material.ipynb #mat00012
+class Material(Told):
+    "A corpus with captions, the graphs counted in it, and the network that looks at images"
+    @property
+    def graph_config(self)->GraphConfig:
+        "How the graphs are built from these tokens"
+        data,g = self.tokens('train'),self.preset.graphs
+        return GraphConfig(data.codebook_size, data.num_classes, data.grid, g.fidelity, g.prune_ratio, g.top_k, g.neighbourhood, **g.switches)
+
+    def counted_in(self, data:TokenCache)->tuple:
+        "The tokens and labels out of `data` that graphs are counted in"
+        g = self.preset.graphs
+        return corpus_sample(data.tokens, data.labels, g.num_images, g.image_seed)
+
+    @property
+    def counted(self)->tuple:
+        "The training tokens and labels that the graphs are counted in"
+        return self.counted_in(self.tokens('train'))
+
+    def graphs_path(self,
+        data:TokenCache,
+        **switches,       # fields of `GraphConfig` that differ from the preset's
+    )->Path:
+        "Where the knowledge graphs of some tokens are kept"
+        inputs = [kamig.__version__, data.fingerprint, asdict(replace(self.graph_config, **switches)), asdict(self.preset.graphs)]
+        return data_dir()/'cache'/f'graphs-{sha256_json(inputs)[:16]}.safetensors'
+
+    def graphs_in(self, data:TokenCache, **switches)->KnowledgeGraphs:
+        "The knowledge graphs of some tokens, with the arguments of `graphs_path`"
+        path,config = self.graphs_path(data, **switches),replace(self.graph_config, **switches)
+        if not path.exists():
+            to_be_made(path)
+            with locked(path): build_graphs(*self._counted_in(data), **asdict(config), only=self.preset.graphs.names, provenance=dict(tokens=data.fingerprint, made_by=provenance())).save(path)
+        graphs = KnowledgeGraphs.load(path)
+        return graphs.with_codebook(self.tokenizer.module.codebook.cpu()) if self.preset.fusion.nodes == 'vq_codebook' else graphs
+
     @cached_property
-    def extractor(self)->Extractor:
-        "The network that looks at images: Inception where its weights are at hand, else one trained here"
-        if inception_weights(): return find_extractor()
+    def graphs(self)->KnowledgeGraphs:
+        "The knowledge graphs of the training tokens"
+        return self.graphs_in(self.tokens('train'))
+
+    @cached_property
+    def feature_net(self)->Stage:
+        "A small classifier of these images"
         images,config = self.train,self.preset.evaluation.feature_fit
         def train(folder): return train_feature_net(images, images.labels, len(images.classes), config, 0, folder), None
-        return find_extractor(cached_stage('features', [images.fingerprint, asdict(config)], train, save_feature_net, load_feature_net).module)
+        return cached_stage('features', [images.fingerprint, asdict(config)], train, save_feature_net, load_feature_net)
+
+    @cached_property
+    def extractor(self)->Extractor:
+        "The network that looks at images: Inception where its weights are at hand, else the one trained here"
+        return find_extractor(None if inception_weights() else self.feature_net.module)
 
 # %% ../nbs/61_material.ipynb #mat00021
 MAX_REFERENCE = 10_000  # real images behind precision, recall and the local distance: as many as ADM's reference holds

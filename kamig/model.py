@@ -8,6 +8,7 @@ __all__ = ['SMALL', 'PARTS', 'KAMIG', 'augment', 'create_model', 'set_trainable'
 
 # %% ../nbs/40_model.ipynb #b55a42d3
 import inspect, math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -27,6 +28,10 @@ from .released import RELEASED, check_graphs, read_published, translate
 # %% ../nbs/40_model.ipynb #fd1fb17c
 class KAMIG(nn.Module):
     "A backbone whose layers receive what the graphs know (Sec. 'Knowledge-Augmented Masked Image Generation')"
+    codebook_size:int; mask_token_id:int; seq_len:int; dim:int; depth:int; has_null_class:bool; is_grid:bool
+    num_classes:int|None
+    save_pretrained:Callable[..., Path]; push_to_hub:Callable[..., str]; from_pretrained:Callable[..., 'KAMIG']   # see below
+
     def __init__(self, backbone:Backbone, graphs:KnowledgeGraphs, config:FusionConfig=FusionConfig()):
         super().__init__()
         self.backbone,self.graphs = backbone,graphs
@@ -122,7 +127,7 @@ def set_trainable(
     if part == 'knowledge' and not isinstance(model, KAMIG): raise ValueError('a backbone without graphs has no knowledge to train: augment it first')
     model.requires_grad_(part == 'all')
     _switch_dropout(model, frozen_dropout or part == 'all')
-    tuned = [*model.head_parameters(), *(model.fusion.parameters() if part == 'knowledge' else [])]
+    tuned = [*model.head_parameters(), *(model.fusion.parameters() if isinstance(model, KAMIG) and part == 'knowledge' else [])]
     for p in tuned: p.requires_grad_(True)
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
@@ -181,7 +186,7 @@ def push_to_hub(
     from huggingface_hub import PyTorchModelHubMixin
     class Upload(PyTorchModelHubMixin):
         "What the mixin uploads: our folder instead of its own"
-        def save_pretrained(self, folder, **unused): return save_pretrained(model, folder)
+        def save_pretrained(self, folder, **unused): return save_pretrained(model, folder)   # type: ignore[override]
     return Upload().push_to_hub(repository, **options)
 
 # %% ../nbs/40_model.ipynb #d7486166
@@ -215,7 +220,8 @@ def from_pretrained(
     if not isinstance(model, kind): raise ValueError(f'{source} holds {type_name(model)}, not a model of the kind {kind.__name__}')
     return model
 
-for _kind in (Backbone, KAMIG): _kind.save_pretrained,_kind.push_to_hub,_kind.from_pretrained = save_pretrained,push_to_hub,classmethod(from_pretrained)
+for _kind in (Backbone, KAMIG):
+    for _name,_f in dict(save_pretrained=save_pretrained, push_to_hub=push_to_hub, from_pretrained=classmethod(from_pretrained)).items(): setattr(_kind, _name, _f)
 
 # %% ../nbs/40_model.ipynb #3a21ae7a
 def load_released(

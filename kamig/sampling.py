@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ def draw_tokens(
     u:Tensor,                   # (B, L) uniform numbers
 )->Tensor:                      # (B, L) long
     "Categorical samples by inverting the distribution function"
-    if isinstance(temperature, Tensor): temperature = _spread(temperature, logits).clamp_min(1e-4)
+    if isinstance(temperature, Tensor): temperature = torch.as_tensor(_spread(temperature, logits)).clamp_min(1e-4)
     elif temperature == 0: return logits.argmax(-1)
     cumulative = (logits/temperature).softmax(-1).cumsum(-1)
     u = u[...,None]*cumulative[...,-1:]                     # rounding may leave the total a little off 1
@@ -49,7 +50,7 @@ def least_trusted(
 
 # %% ../nbs/41_sampling.ipynb #03c7c09e
 def guided_logits(
-    model:nn.Module,
+    model:Any,                # a generator: tokens, condition -> logits
     tokens:Tensor,            # (B, L), hidden positions hold model.mask_token_id
     condition,                # of B images: (B,) classes, or what the model reads instead
     scale:float|Tensor,       # w; 0: no second pass; (B,): one for each image
@@ -64,14 +65,14 @@ def guided_logits(
 @dataclass
 class Decoding:
     "A batch of images on its way from hidden to complete"
-    model:nn.Module
+    model:Any                      # a generator
     condition:object               # of B images
     seeds:Tensor                   # (B,)
     tokens:Tensor                  # (B, L), model.mask_token_id where hidden
     known:Tensor                   # (B, L) bool, given from the start: never hidden
     total:Tensor                   # (B,) positions hidden at the start
     step:int = 0                   # number of the step
-    numbers:Step|None = None       # of the step; `propose` may replace them
+    numbers:Step = field(default=None)   # type: ignore[assignment]  # of the step; `propose` may replace them
     passes:Counter = field(default_factory=Counter)   # network name -> passes over the batch
     memory:dict = field(default_factory=dict)         # what a sampler keeps from step to step
 
@@ -263,6 +264,14 @@ def _decode(state:Decoding, sampler:Sampler, bar:bool):
             yield state.tokens
 
 # %% ../nbs/41_sampling.ipynb #db1fa73a
+if TYPE_CHECKING:   # which of the three is returned
+    @overload
+    def sample(model:nn.Module, labels, sampler:str=..., num_steps:int=..., seeds:Tensor|None=..., known_tokens:Tensor|None=..., *, return_trajectory:Literal[True], return_info:Literal[False]=..., progress:bool=..., **options)->tuple[Tensor,Tensor]: ...
+    @overload
+    def sample(model:nn.Module, labels, sampler:str=..., num_steps:int=..., seeds:Tensor|None=..., known_tokens:Tensor|None=..., return_trajectory:bool=..., *, return_info:Literal[True], progress:bool=..., **options)->Sampled: ...
+    @overload
+    def sample(model:nn.Module, labels, sampler:str=..., num_steps:int=..., seeds:Tensor|None=..., known_tokens:Tensor|None=..., return_trajectory:Literal[False]=..., return_info:Literal[False]=..., progress:bool=..., **options)->Tensor: ...
+
 def sample(
     model:nn.Module,                    # tokens (B, L), conditions of B images -> logits (B, L, V)
     labels,                             # (B,) classes, where num_classes means no class; or the condition that the model reads instead
@@ -275,15 +284,15 @@ def sample(
     progress:bool=False,                # show a bar
     precision:str|None=None,            # 'fp32', 'bf16' or 'auto', see `autocast`; None: what is set around the call
     **options,                          # of the sampler
-)->Tensor:                              # (B, L); or (tokens, trajectory (T, B, L)); or `Sampled`
+)->Tensor|tuple[Tensor,Tensor]|Sampled:   # (B, L); or (tokens, trajectory (T, B, L)); or `Sampled`
     "Generate token maps; every hidden position is filled, known tokens are untouched"
     if num_steps < 1: raise ValueError(f'num_steps must be at least 1, not {num_steps}')
     device = next(model.parameters()).device
     condition = torch.tensor(labels) if isinstance(labels, (list, tuple)) else labels
     seeds = torch.arange(len(condition), device=device) if seeds is None else torch.as_tensor(seeds, device=device)
     _check(model, condition, seeds, known_tokens)
-    method = make_sampler(sampler, num_steps, model.seq_len, **options)
     state,path = _start(model, condition.to(device), seeds, known_tokens),[]
+    method = make_sampler(sampler, num_steps, state.tokens.shape[1], **options)
     with autocast(device, precision) if precision else nullcontext():
         for tokens in _decode(state, method, progress):
             if return_trajectory or return_info: path.append(tokens)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import atomic_path, locked, memory_advice, progress, read_json, reading, sha256_file, sha256_json, write_json, writing
+from .core import atomic_path, locked, memory_advice, progress, read_json, reading, sha256_file, sha256_json, to_be_made, write_json, writing
 from .data import Images
 from .tokenizers import Tokenizer, to_float
 
@@ -146,6 +146,7 @@ def tokenize(
     content = dict(images=images.fingerprint, tokenizer=tokenizer.fingerprint)
     folder = Path(root)/f'{images.name.replace("/", "-")}-{sha256_json(content)[:16]}'
     if (folder/'about.json').exists(): return TokenCache(folder)               # also from a place that may not be written
+    to_be_made(folder)
     with locked(folder):
         if (folder/'about.json').exists(): return TokenCache(folder)           # another process has made it meanwhile
         folder.mkdir(exist_ok=True)

@@ -61,7 +61,7 @@ def test_a_folder_of_images_is_a_data_set(tmp_path):
 
 
 @pytest.mark.parametrize('parameter, sentence', [
-    (('backbne', 'autonat'), "unknown parameter of this notebook 'backbne'; choose one of: backbone, dataset, fidelity, graphs, out, scale, seed"),
+    (('backbne', 'autonat'), "unknown parameter of this notebook 'backbne'; choose one of: backbone, dataset, fidelity, graphs, out, scale, seed, trackers"),
     (('backbone', 'maskgat'), "unknown backbone 'maskgat'; choose one of: autonat, maskgen, maskgit"),
     (('dataset', 'nowhere'), "unknown data set 'nowhere'; choose one of: cifar10, digits, imagenet"),
     (('scale', 'big'), "unknown scale 'big'; choose one of: paper, small, smoke"),
