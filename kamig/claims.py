@@ -188,7 +188,7 @@ def _printed_ndcg()->str:
 
 _add_ablation()
 
-# %% ../nbs/71_claims.ipynb #e4ccbb5d
+# %% ../nbs/71_claims.ipynb #5031eea9
 def _millions(text:str)->float: return float(re.fullmatch(r'\+?([\d.]+)M', text)[1])
 
 def parameters_claim(records:dict)->list[Finding]:
@@ -214,7 +214,7 @@ def costs_claim(graph:str, form:str, metric:str)->Callable[[dict],list[Finding]]
             else: value,said = ours/1e12,0. if str(printed).startswith('~') else float(printed)
             if metric != 'params': holds = abs(value - said) < .005
             unit = 'million numbers beyond the printed one' if metric == 'params' else 'T multiply-adds per image beyond the printed number'
-            found.append(exactly(r['name'], unit, holds, value - said, (f'{address}#/{"/".join(place)}', f'reported.json#/table4/rows/{at}/{key}'), f'counted: {value:.3g}'))
+            found.append(exactly(f'AutoNAT of width {r["size"]["dim"]} and depth {r["size"]["depth"]}, random weights', unit, holds, value - said, (f'{address}#/{"/".join(place)}', f'reported.json#/table4/rows/{at}/{key}'), f'counted: {value:.3g}'))
         return found or [NOTHING]
     return find
 
@@ -237,8 +237,8 @@ def _add_costs():
     for graph,row in reported('table4').set_index('graph').iterrows():
         for form in ('online', 'precomputed'):
             CLAIMS[f'tflops-{graph}-{form}'] = Claim('Table 4', f'The {graph} graph, {form}, adds {row[f"extra_tflops_{form}"]} TFLOPs', str(row[f'extra_tflops_{form}']), costs_claim(graph, form, 'tflops'))
-        CLAIMS[f'params-{graph}'] = Claim('Table 4', f'The {graph} graph, online, adds {row.extra_params_online} parameters', row.extra_params_online, costs_claim(graph, 'online', 'params'))
-        if graph != 'incompatibility': CLAIMS[f'stored-{graph}'] = Claim('Table 4', f'The {graph} graph, precomputed, keeps {row.extra_params_precomputed} numbers', row.extra_params_precomputed, costs_claim(graph, 'precomputed', 'params'))
+        CLAIMS[f'params-{graph}'] = Claim('Table 4', f'The {graph} graph, online, adds {row.extra_params_online.strip("+")} parameters', row.extra_params_online, costs_claim(graph, 'online', 'params'))
+        if graph != 'incompatibility': CLAIMS[f'stored-{graph}'] = Claim('Table 4', f'The {graph} graph, precomputed, keeps {row.extra_params_precomputed.strip("+")} numbers', row.extra_params_precomputed, costs_claim(graph, 'precomputed', 'params'))
     CLAIMS['any-backbone'] = Claim('Introduction', 'Knowledge can be attached to any masked image generator', 'four generators', plugs_into)
 
 _add_costs()

@@ -45,7 +45,7 @@ OPTIONS = dict(
 
 _SHARED = ('backbone', 'dataset', 'scale')
 _RUN = (*_SHARED, 'seed', 'graphs', 'fidelity')
-_DO = ('dry_run', 'resume', 'traceback')
+_DO = ('trackers', 'dry_run', 'resume', 'traceback')
 
 # %% ../nbs/90_cli.ipynb #cli00021
 def run_stage(name:str, given:dict)->dict:
@@ -88,7 +88,7 @@ def _stage(name:str, help:str, options:tuple, example:str)->Command:
 COMMANDS = dict(
     tokenize = _stage('tokenize', 'train the tokenizer and write the tokens of a data set', _SHARED, 'kamig tokenize --dataset path/to/images'),
     graphs   = _stage('graphs', 'build the knowledge graphs of a data set', (*_SHARED, 'graphs', 'fidelity', 'out'), 'kamig graphs --dataset cifar10 --out cifar10.safetensors'),
-    train    = _stage('train', 'everything, from images to a scored generator with knowledge', (*_RUN, 'out', 'trackers'), 'kamig train --backbone autonat --seed 1 > scores.json'),
+    train    = _stage('train', 'everything, from images to a scored generator with knowledge', (*_RUN, 'out'), 'kamig train --backbone autonat --seed 1 > scores.json'),
     sample   = _stage('sample', 'generate images with one arm of an experiment', (*_RUN, 'arm', 'num_samples', 'out'), 'kamig sample --arm ka --num-samples 5000 --out mine'),
     evaluate = _stage('evaluate', 'score an arm of an experiment, or the images of any other system', (*_RUN, 'arm', 'num_samples', 'out', 'samples', 'reference', 'extractor'),
                       'kamig evaluate --samples theirs.npz --reference VIRTUAL_imagenet256_labeled.npz'),

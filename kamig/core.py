@@ -303,9 +303,9 @@ def autocast(
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == 'bf16' or (precision == 'auto' and helps))
 
 def progress(iterable, **kwargs):
-    "tqdm's bar for notebook or terminal; silent under `nbdev_test`"
+    "tqdm's bar for notebook or terminal, for what takes longer than a second; silent under `nbdev_test`"
     from tqdm.auto import tqdm
-    return tqdm(iterable, disable=in_test(), **kwargs)
+    return tqdm(iterable, disable=in_test(), **{'delay': 1., **kwargs})   # dozens of finished bars would bury the results of a cell
 
 # %% ../nbs/00_core.ipynb #dama0002
 @contextmanager

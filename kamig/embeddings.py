@@ -157,12 +157,13 @@ def embedding_figure(experiment:Experiment, seed:int=0)->tuple[dict,list[dict]]:
     return dict(maps={n: m.round(decimals=2).tolist() for n,(m,_) in maps.items()}, trustworthiness={n: round(t, 4) for n,(_,t) in maps.items()}, tsne_seed=seed, rare=rare.nonzero().flatten().tolist(),
                 marked={'A': code, 'B': names['most similar'], 'C': names['least similar']}, facts=facts), embedding_claims(facts)
 
-# %% ../nbs/74_embeddings.ipynb #700a6a1c
+# %% ../nbs/74_embeddings.ipynb #9a5aadf2
 _TITLES = {'token table': 'token table', 'similarity': 'similarity graph', 'cooccurrence': 'co-occurrence graph'}
 _ROWS = {'overlap_with_table': 'nearest shared with\nthe token table', 'precision_similarity': 'nearest that are\nsimilarity edges', 'precision_cooccurrence': 'nearest that are\nco-occurrence edges', 'grouped': 'codes in groups\nof two or three', 'rare_near_rare': 'rare among nearest\nof rare codes'}
 
 def _map_panel(ax, data:dict, name:str, letter:str):
     "The map of one space"
+    from matplotlib.patheffects import withStroke
     at = torch.tensor(data['maps'][name])
     rare = torch.zeros(len(at), dtype=torch.bool)
     rare[data['rare']] = True
@@ -176,11 +177,11 @@ def _map_panel(ax, data:dict, name:str, letter:str):
         ax.scatter(*place.tolist(), s=2.2*size, facecolor='none', edgecolor=COLOURS['blue'], linewidth=1.3)
         away = min(((place - other)/scale for m,other in marked.items() if m != mark), key=torch.Tensor.norm)       # the letter stands away from the nearest other one
         away = away/away.norm() if away.norm() > 0 else torch.tensor([0., 1.])
-        ax.annotate(mark, place.tolist(), (10*away).tolist(), textcoords='offset points', ha='center', va='center', fontsize=9, color=COLOURS['blue'], fontweight='bold')
+        ax.annotate(mark, place.tolist(), (10*away).tolist(), textcoords='offset points', ha='center', va='center', fontsize=9, color=COLOURS['blue'], fontweight='bold', path_effects=[withStroke(linewidth=2, foreground='white')])
     graph,_,how = name.partition(', ')
     ax.set_title(f'({letter}) {_TITLES.get(graph, graph)}{", " + how if how else ""}', fontsize=9)
     ax.set_xticks([]); ax.set_yticks([])
-    ax.margins(.1)
+    ax.margins(.15)
 
 def _facts_panel(ax, facts:dict):
     "The numbers of the five spaces"

@@ -145,11 +145,11 @@ def fill(
     return module
 
 def rebuild(
-    make:Callable[[], nn.Module],  # builds the module of these settings
+    make:Callable[[], _M],         # builds the module of these settings
     settings:dict,                 # name -> plain value: sizes that a file claims
     tensors:dict[str,Tensor],      # the state dict in the same file
     path:str|Path, what:str,       # the file, and what it should hold, for messages
-)->nn.Module:
+)->_M:
     "The module of a file; sizes that its tensors do not have are a `ValueError`, before memory or time is spent on them"
     if not isinstance(settings, dict): raise ValueError(f'{path} is damaged or no {what}: its settings are {type_name(settings)}')
     for k,v in settings.items():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 
 from .core import check_choice
 from .data import DATASETS
+from .evaluation import LABEL_DRAWS
 from .fusion import FusionConfig
 from .graphs import GRAPHS, GraphConfig
 from .layers import BACKBONES
@@ -60,6 +61,9 @@ class EvaluationConfig:
     num_samples:int                      # generated images per arm
     feature_fit:FitConfig                # training of the local feature network
     ratios:tuple = (.3, .5, .7, .9)      # mask ratios of the token metrics
+    labels:str = 'balanced'              # classes of the generated images: 'balanced', or 'random' as in the released code
+
+    def __post_init__(self): check_choice('draw of labels', self.labels, LABEL_DRAWS)
 
 # %% ../nbs/60_presets.ipynb #line0001
 @dataclass(frozen=True)

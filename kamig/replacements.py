@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['READINGS', 'DRAWS', 'PAPER_CODES', 'PANEL_COLUMNS', 'drawn_codes', 'exchanged', 'versions_psnr', 'stand_ins',
-           'curve_values', 'slopes', 'curve_claims', 'replacement_curve', 'pictures', 'plot_curve', 'panel_codes',
+           'curve_values', 'rank_slopes', 'curve_claims', 'replacement_curve', 'pictures', 'plot_curve', 'panel_codes',
            'replacement_panel', 'plot_panel']
 
 # %% ../nbs/73_replacements.ipynb #25b4b1ab
@@ -82,13 +82,13 @@ def curve_values(
     chance = torch.stack([values.pop(f'random {i}') for i in range(DRAWS)]).mean(0)
     return values | {'random code': chance}
 
-# %% ../nbs/73_replacements.ipynb #d42f69a7
+# %% ../nbs/73_replacements.ipynb #b3f4bb39
 def _claim(text:str, whose:str, a:Tensor, b:Tensor, unit:str='dB')->dict:
     "A claim that holds where the mean of a - b is surely above zero"
     d = bootstrap_difference(a, b, resamples=2000)
     return dict(claim=text, whose=whose, holds=d.low > 0, margin=round(d.mean, 4), interval=[round(d.low, 4), round(d.high, 4)], unit=unit)
 
-def slopes(
+def rank_slopes(
     values:Tensor,   # (K, N): PSNR at k = 1..K
 )->Tensor:           # (N,) decibels per step of k
     "The least-squares slope of each picture"
@@ -102,7 +102,7 @@ def curve_claims(values:dict[str,Tensor], reading:str)->list[dict]:
     at,first = f' ({READINGS[reading]})',ranks[0]
     return [_claim('The second most similar code does worse than the most similar one' + at, 'paper', first, ranks[1]),
             _claim('It does so slightly: by less than a tenth of what a random code loses' + at, 'paper', .1*(first - values['random code']), first - ranks[1]),
-            _claim('The PSNR falls as less similar codes are taken' + at, 'paper', torch.zeros(ranks.shape[1]), slopes(ranks), 'dB per step of k'),
+            _claim('The PSNR falls as less similar codes are taken' + at, 'paper', torch.zeros(ranks.shape[1]), rank_slopes(ranks), 'dB per step of k'),
             _claim('The most similar code does better than the least similar one' + at, 'paper', first, values['least similar']),
             _claim('The most similar code does better than a random one' + at, 'ours', first, values['random code']),
             _claim('The most similar code does better than the one with the nearest vector' + at, 'ours', first, values['nearest vector'])]

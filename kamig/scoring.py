@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .core import atomic_path, data_dir, default_device, generator, load_tensors, locked, progress, reading, save_tensors, sha256_file, sha256_json
 from .data import SUFFIXES, ImageFiles, Images, decoding
-from .evaluation import Reference, balanced_labels, check_statistics, image_metrics, possible_metrics, sample_images
+from .evaluation import Reference, check_statistics, image_labels, image_metrics, possible_metrics, sample_images
 from .features import Extractor, Features, cached_features, feature_parts
 from .files import check_archive
 from .graphs import KnowledgeGraphs
@@ -178,6 +178,7 @@ def sample_checkpoint(
     seed:int=0,                        # image i has the seed i + 10^9 seed
     folder:str|Path|None=None,         # for the images; default: samples/ of `data_dir()`
     batch_size:int=256,                # changes the speed only
+    labels:str='balanced',             # the classes: 'balanced', or 'random' as in the released code
     **options,                         # of `kamig.sampling.sample`: sampler, num_steps, ...
 )->PartImages:
     "Samples of a trained generator, from disk as far as they are there"
@@ -186,9 +187,9 @@ def sample_checkpoint(
     graphs = path.with_name('graphs.safetensors')
     needed = load_tensors(path, 'model')[1].get('graphs') and graphs.is_file()
     model = load_model(path, KnowledgeGraphs.load(graphs) if needed else None).to(default_device())
-    labels = balanced_labels(n, model.num_classes)
-    def make(at): return sample_images(model, tokenizer, labels[at], at + seed*10**9, batch_size, **options)
-    key = sha256_json([sha256_file(path), tokenizer.fingerprint, seed, {k: str(v) for k,v in options.items()}])
+    classes = image_labels(labels, n, model.num_classes)
+    def make(at): return sample_images(model, tokenizer, classes[at], at + seed*10**9, batch_size, **options)
+    key = sha256_json([sha256_file(path), tokenizer.fingerprint, seed, {k: str(v) for k,v in options.items()}, *([labels] if labels != 'balanced' else [])])
     return kept_images(make, n, Path(folder or data_dir()/'samples')/key[:16])
 
 # %% ../nbs/54_scoring.ipynb #363ca7af

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .core import progress, sha256_json, write_json
+from .core import atomic_path, progress, sha256_json, write_json
 from .evaluation import sample_images
 from .features import Extractor, Features
 from .metrics import feature_statistics, gaussian_frechet_distance
@@ -70,7 +70,8 @@ class Measurements:
         lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
         rows = [json.loads(line) for line in lines if line.endswith('\n')]            # a line that was cut off does not count
         self.known = {row['key']: row['value'] for row in rows}
-        self.path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+        if len(rows) == len(lines): return                                             # another process may be reading: nothing is rewritten without need
+        with atomic_path(self.path) as p: p.write_text(''.join(json.dumps(row) + '\n' for row in rows))
 
     def __call__(self, plan:DecodingPlan)->float:
         "The objective at this plan, measured at most once; `FloatingPointError` if it is not a number"

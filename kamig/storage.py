@@ -7,9 +7,10 @@ __all__ = ['FORMS', 'SUBSETS', 'StoredTerm', 'FoldedLookup', 'stored_terms', 'St
            'kept_numbers', 'count_flops', 'time_and_memory', 'sized_graphs', 'measure_generation', 'run_storage',
            'make_storage', 'storage_blocks', 'table_4_of']
 
-# %% ../nbs/72_storage.ipynb #854ae456
+# %% ../nbs/72_storage.ipynb #cfef5f29
 import re, time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,16 +20,16 @@ from torch import Tensor, nn
 
 from .accounting import shapes_only
 from .core import Registry, check_choice, default_device, generator, repo_root, write_json
-from .fusion import Lookup, Residuals, position_term, token_terms
+from .fusion import Lookup, Residuals, position_rows, token_rows
 from .graphs import IncompatibilityGraph, KnowledgeGraphs
 from .material import provenance
 from .model import KAMIG, augment, create_model
 from .presets import BACKBONE_PRESETS, BackboneSize
 from .sampling import make_plan, sample
-from .sweeps import plan_passes
+from .extra_networks import plan_passes
 from .tables import TABLES, Block, Column, Table, cell_of, made_with, printed_block
 
-# %% ../nbs/72_storage.ipynb #7e3a13ef
+# %% ../nbs/72_storage.ipynb #8cb66ff7
 @dataclass
 class StoredTerm:
     "One term of the fusion, encoded"
@@ -54,13 +55,11 @@ def stored_terms(
     "All terms of a model's fusion; `ValueError` where positions are treated by what they show"
     fusion,embedding = model.fusion,model.token_embedding().detach()
     if fusion.position_convs and fusion.config.position_slots != 'all': raise ValueError(f'position graphs that act at {fusion.config.position_slots} positions only cannot be stored by position')
-    codes = torch.arange(len(embedding) + 1, device=embedding.device)[None]
-    terms = [StoredTerm(lookup.rows, lookup.bias_scale, convs, False) for lookup,convs in token_terms(fusion, embedding, codes)]
-    everywhere = torch.zeros(len(labels), model.seq_len, dtype=torch.long, device=embedding.device)
+    def scaled(rows, scale): return rows.new_full((len(rows), 1), scale)
+    terms = [StoredTerm(F.pad(rows, (0, 0, 0, 1)), F.pad(scaled(rows, scale), (0, 0, 0, 1)), convs, False) for rows,scale,convs in token_rows(fusion, embedding)]
     for name,convs in fusion.position_convs.items():
-        lookup = position_term(fusion, name, embedding, everywhere, labels)
-        at = lookup.index.flatten()
-        terms.append(StoredTerm(lookup.rows[at], lookup.bias_scale[at], convs, True))
+        rows = position_rows(fusion, name, embedding, labels).flatten(0, 1)
+        terms.append(StoredTerm(rows, scaled(rows, fusion.coefficients[name]), convs, True))
     return terms
 
 class StoredKAMIG(KAMIG):
@@ -72,6 +71,10 @@ class StoredKAMIG(KAMIG):
         self.by_class,self.rows = [t.by_class for t in terms],None if fold else [(t.rows, t.bias_scale) for t in terms]
         with torch.no_grad(): self.maps = [t.tables() if fold else t.convs for t in terms]
         self.row_of = torch.full((self.num_classes + 1,), -1, device=labels.device).scatter(0, labels, torch.arange(len(labels), device=labels.device))
+
+    def expecting(self, condition):
+        "Nothing need be made ready"
+        return nullcontext()
 
     def residuals(self, tokens:Tensor, condition)->Residuals:
         "What `KAMIG.residuals` gives, from what is kept"

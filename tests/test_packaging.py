@@ -1,6 +1,7 @@
 """The package as it is installed: a wheel in an environment of its own, away from the repository; and what a forge would run"""
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,6 +10,7 @@ import zipfile
 import pytest
 from packaging.specifiers import SpecifierSet
 
+import kamig
 from rules import ROOT
 
 PROGRAM = '''
@@ -33,6 +35,18 @@ def test_the_forge_runs_what_is_run_here():
     versions = jobs['test']['strategy']['matrix']['python']
     assert versions == ['3.11', '3.12', '3.13'] and all(allowed.contains(v) for v in versions) and not allowed.contains('3.10')
     assert os.access(ROOT/'.ci'/'run', os.X_OK)
+
+
+def test_the_citation_names_this_version():
+    yaml = pytest.importorskip('yaml', reason='PyYAML is not installed')
+    about = yaml.safe_load((ROOT/'CITATION.cff').read_text())
+    assert about['version'] == kamig.__version__ and about['license'] == 'Apache-2.0' and '2511.12032' in about['preferred-citation']['url']
+
+
+def test_documents_name_files_that_exist():
+    for page in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md'):
+        links = re.findall(r'\]\((?!https?://)([^)#]+)\)', (ROOT/page).read_text())
+        assert [link for link in links if not (ROOT/link).exists()] == [], page
 
 
 @pytest.mark.slow
