@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EDITIONS', 'NEEDS', 'VARIANTS', 'PLACES', 'LAST', 'NOTEBOOK_SECONDS', 'record_place', 'Drawing', 'drawings', 'Task',
            'recorded_seconds', 'expected_seconds', 'record_tasks', 'make_records', 'notebook_tasks', 'draw_notebook',
-           'render_report', 'draw', 'reproduce', 'spoken', 'summary', 'main']
+           'render_report', 'draw', 'reproduce', 'spoken', 'summary', 'reproduce_command']
 
 # %% ../nbs/88_reproduce.ipynb #ee4bfcd8
 import argparse, json, os, subprocess, sys, tempfile, time
@@ -244,7 +244,7 @@ def spoken(seconds:float|None)->str:
     if seconds is None: return 'unknown'
     return f'{seconds:.0f} s' if seconds < 100 else f'{seconds/60:.0f} min' if seconds < 6000 else f'{seconds/3600:.1f} h'
 
-# %% ../nbs/88_reproduce.ipynb #ff83c731
+# %% ../nbs/88_reproduce.ipynb #cda574a4
 def summary(lines:list[dict], run:str='none')->str:
     "What was or would be done, as text"
     def total(ls): return 'about ' + spoken(sum(l['seconds'] or 0 for l in ls)) + (' and more (some times are not known)' if any(l['seconds'] is None for l in ls) else '')
@@ -256,7 +256,7 @@ def summary(lines:list[dict], run:str='none')->str:
     made = 'are left as they are; --run missing makes them' if run == 'none' else 'are made first'
     return '\n'.join([*shown, f'{len(there)} records are there' + (f'; {len(missing)} are missing and {made}: {total(missing)} of training' if missing else ''), f'{len(todraw)} to draw: {total(todraw)}, two at a time'])
 
-def main(arguments:list[str]|None=None)->int:  # 0; 1 if a notebook failed
+def reproduce_command(arguments:list[str]|None=None)->int:  # 0; 1 if a notebook failed
     "The command"
     parser = argparse.ArgumentParser(prog='python -m kamig.reproduce', description='Draw the tables and figures again from the run records, or make missing records first.')
     parser.add_argument('--scale', default='small', choices=SCALES, help='scale of the records (default: small)')
@@ -273,5 +273,5 @@ def main(arguments:list[str]|None=None)->int:  # 0; 1 if a notebook failed
     print(summary(lines, chosen['run']))
     return int(any(l['state'].startswith('failed') for l in lines))
 
-# %% ../nbs/88_reproduce.ipynb #6c615a9d
-if __name__ == '__main__' and '__file__' in globals(): sys.exit(main())
+# %% ../nbs/88_reproduce.ipynb #c9e1a2b1
+if __name__ == '__main__' and '__file__' in globals(): sys.exit(reproduce_command())
