@@ -270,7 +270,7 @@ class Material(Told):
         path,config = self.graphs_path(data, **switches),replace(self.graph_config, **switches)
         if not path.exists():
             to_be_made(path)
-            with locked(path): build_graphs(*self._counted_in(data), **asdict(config), only=self.preset.graphs.names, provenance=dict(tokens=data.fingerprint, made_by=provenance())).save(path)
+            with locked(path): build_graphs(*self.counted_in(data), **asdict(config), only=self.preset.graphs.names, provenance=dict(tokens=data.fingerprint, made_by=provenance())).save(path)
         graphs = KnowledgeGraphs.load(path)
         return graphs.with_codebook(self.tokenizer.module.codebook.cpu()) if self.preset.fusion.nodes == 'vq_codebook' else graphs
 
