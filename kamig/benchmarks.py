@@ -25,7 +25,7 @@ from .core import Registry, autocast, check_choice, default_device, generator
 from .counts import cooccurrence_counts, grid_pairs
 from .data import Images
 from .features import Extractor, FeatureNet
-from .fusion import expecting
+from .fusion import prepared_for
 from .graphs import IncompatibilityGraph, KnowledgeGraphs, TokenGraph, build_graphs
 from .loop import FitConfig
 from .material import provenance
@@ -139,7 +139,7 @@ def extra_work(model:KAMIG, batch_size:int, steps:int=8)->dict:
     model(tokens[:1], both[:1])                                         # the codes are encoded: once for a model
     clock = 0 if device.type == 'cuda' else 1
     bare = seconds_of(lambda: model.backbone(tokens, both), device)[clock]
-    with expecting(model.fusion, labels):
+    with prepared_for(model.fusion, labels):
         first,again = (median(seconds_of(of_graphs, device)[clock] for _ in range(n)) for n in (1, 5))
     return dict(batch_size=batch_size, bare_pass=bare, preparing=first - again, extra_per_pass=again, ratio=1 + (first - again + steps*again)/(steps*bare))
 
@@ -269,7 +269,7 @@ def benchmark_sampling(size:str)->dict:
     with torch.no_grad():
         tokens,labels = _batch(model, 2)
         ours,theirs = model(tokens, labels),plain(tokens, labels)
-        with model.expecting(labels): kept = model(tokens, labels)
+        with model.prepared_for(labels): kept = model(tokens, labels)
     difference = max((ours - theirs).abs().max(), (kept - theirs).abs().max()).item()/theirs.std().item()
     routes = dict(bare=(model.backbone, 'fp32'), graphs=(model, 'fp32'), plain=(plain, 'fp32'), bf16=(model, 'bf16'))
     found = compare_sampling(model, routes, batch_size, 1, 0 if size == 'full' else 1, rates)
@@ -280,7 +280,7 @@ def benchmark_sampling(size:str)->dict:
             row('against the plain route, bfloat16', times['plain']/times['bf16'], 'times the images/s', '>= 2'), row('one image, bfloat16', times['bf16']/batch_size, 's', '', found['routes']['bf16']['floor']/batch_size)]
     def one_pass():
         with torch.no_grad(), autocast(device, 'bf16'): model(tokens, labels)
-    with model.expecting(labels): return dict(rows=rows, rates=rates, extra=extra, **found, profile=[one_pass(), profile(one_pass, device)][1])
+    with model.prepared_for(labels): return dict(rows=rows, rates=rates, extra=extra, **found, profile=[one_pass(), profile(one_pass, device)][1])
 
 @BENCHMARKS.register('training')
 def benchmark_training(size:str)->dict:

@@ -82,6 +82,7 @@ def corpus_sample(
     seed:int=0,
 )->tuple:                  # tokens (num_images, L), labels (num_images,) or None
     "A random sample of the images, in their old order"
+    if labels is not None and len(labels) != len(tokens): raise ValueError(f'{len(labels)} labels for {len(tokens)} images: one label per image is needed')
     if num_images is None: return tokens,labels
     if not 1 <= num_images <= len(tokens): raise ValueError(f'a sample of {num_images} images cannot be drawn from {len(tokens)}')
     at = torch.randperm(len(tokens), generator=generator(seed))[:num_images].sort().values.numpy()
@@ -128,7 +129,8 @@ def cooccurrence_counts(
 )->Tensor:              # (V, V) int64
     "How often two codes sit at neighbouring positions (Sec. 'Co-occurrence Graph')"
     check_tokens(tokens, codebook_size)
-    if pairs.numel() and pairs.max() >= tokens.shape[1]: raise ValueError(f'the pairs name position {pairs.max().item()}, the images have only {tokens.shape[1]}')
+    if pairs.dim() != 2 or pairs.shape[1] != 2 or pairs.is_floating_point(): raise ValueError(f'pairs must be positions (P, 2), not {pairs.dtype} {tuple(pairs.shape)}')
+    if pairs.numel() and not 0 <= pairs.min() <= pairs.max() < tokens.shape[1]: raise ValueError(f'the pairs name the positions {pairs.min().item()}..{pairs.max().item()}, the images have 0..{tokens.shape[1]-1}')
     numbers_of = (pairs*torch.tensor([tokens.shape[1], 1])).sum(1).sort().values, (pairs.flip(1)*torch.tensor([tokens.shape[1], 1])).sum(1).sort().values
     mutual = numbers_of[0].equal(numbers_of[1]) and (pairs[:,0] != pairs[:,1]).all()
     first,second = (pairs[pairs[:,0] < pairs[:,1]] if mutual else pairs).T
@@ -162,7 +164,8 @@ def position_distributions(
     "Where each code appears, as a distribution; uniform for a code that never does"
     check_choice('fidelity', fidelity, FIDELITIES)
     distribution = check_choice('distribution', distribution or DISTRIBUTIONS[fidelity], DISTRIBUTIONS.values())
-    if histogram.dim() != 2 or histogram.min() < 0: raise ValueError(f'a histogram holds counts (codes, positions), none negative; got the shape {tuple(histogram.shape)} and the minimum {histogram.min().item()}')
+    if histogram.dim() != 2 or not histogram.numel(): raise ValueError(f'a histogram holds counts (codes, positions), at least one of each, not {tuple(histogram.shape)}')
+    if not (histogram.isfinite().all() and histogram.min() >= 0): raise ValueError(f'a histogram holds counts (codes, positions), finite and none negative; the minimum is {histogram.min().item()}')
     h = histogram.double()
     if distribution == 'minmax_softmax':
         low,high = h.aminmax(dim=1, keepdim=True)

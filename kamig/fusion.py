@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FUSION_SWITCHES', 'ZeroConv', 'Lookup', 'partial_lookup', 'Residuals', 'Kept', 'FusionConfig', 'CodebookNodes',
            'GraphFusion', 'token_rows', 'token_terms', 'position_rows', 'position_term', 'TableRows', 'spare_memory',
-           'expecting', 'kept_terms']
+           'prepared_for', 'kept_terms']
 
 # %% ../nbs/22_fusion.ipynb #f16afee3
 import math, os
@@ -187,10 +187,8 @@ class GraphFusion(nn.Module):
         for what,found,size in (('codes', len(embedding), self.sizes.get('codebook_size')), ('positions', tokens.shape[1], self.sizes.get('seq_len'))):
             if size not in (None, found): raise ValueError(f'the graphs know {size} {what}, the generator has {found}')
         nothing = embedding.new_zeros(()).expand(*tokens.shape, embedding.shape[1])
-        ready = kept_terms(self, embedding, tokens, labels) if self.keeps and self.classes is not None else None
-        if ready: return Residuals(ready, self.depth, nothing)
-        positions = [(position_term(self, name, embedding, tokens, labels), convs) for name,convs in self.position_convs.items()]
-        return Residuals(token_terms(self, embedding, tokens) + positions, self.depth, nothing)
+        terms = kept_terms(self, embedding, tokens, labels) or token_terms(self, embedding, tokens) + [(position_term(self, name, embedding, tokens, labels), convs) for name,convs in self.position_convs.items()]
+        return Residuals(terms, self.depth, nothing)
 
     @property
     def keeps(self)->bool:
@@ -211,7 +209,6 @@ class GraphFusion(nn.Module):
     def train(self, mode:bool=True):
         if mode: self.forget()
         return super().train(mode)
-
     def _apply(self, *args, **kwargs):                       # another device or type
         self.forget()
         return super()._apply(*args, **kwargs)
@@ -286,7 +283,7 @@ def spare_memory(device:torch.device)->int:  # bytes
     return os.sysconf('SC_AVPHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')
 
 @contextmanager
-def expecting(
+def prepared_for(
     fusion:GraphFusion,
     labels:Tensor|None,  # (B,) classes; None: no class
     share:float=.25,     # of the memory left, that may be taken
@@ -322,12 +319,13 @@ def _joint_tables(fusion:GraphFusion, embedding:Tensor)->list[Tensor]:
     return fusion.joint([embedding, fusion.classes, *fusion.parameters(), *fusion.buffers()], make)
 
 def kept_terms(
-    fusion:GraphFusion,    # within `expecting`
+    fusion:GraphFusion,
     embedding:Tensor,      # (V, D)
     tokens:Tensor,         # (B, L); V and above: masked
     labels:Tensor|None,    # (B,)
-)->list|None:              # the one term of a residual; None for classes that were not expected, where this can be seen without waiting
-    "All graphs from one table per layer; NaN for a class that was not expected"
+)->list|None:              # the one term of a residual; None unless `fusion` is prepared, or where it can be seen without waiting that it is for other classes
+    "All graphs from one table per layer; NaN for a class that it is not prepared for"
+    if not fusion.keeps or fusion.classes is None: return None
     classes,codes,length,slots = fusion.classes,len(embedding),tokens.shape[1],fusion.config.position_slots
     labels = _or_none(fusion, tokens, labels)
     which = torch.searchsorted(classes, labels).clamp(max=len(classes)-1)

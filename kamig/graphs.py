@@ -37,7 +37,11 @@ def edge_count_normalise(
     num_nodes:int,       # V
 )->Tensor:               # (E,) float64
     "w / sqrt(d_i d_j), where d counts the edges that leave a code ('all knowledge graphs are normalized')"
-    degree = torch.bincount(edge_index[0], minlength=num_nodes).double()
+    if edge_index.dim() != 2 or len(edge_index) != 2 or edge_index.is_floating_point() or edge_weight.shape != edge_index.shape[1:]:
+        raise ValueError(f'edges must be (2, E) and their weights (E,), not {edge_index.dtype} {tuple(edge_index.shape)} and {tuple(edge_weight.shape)}')
+    if edge_index.numel() and not 0 <= edge_index.min() <= edge_index.max() < num_nodes: raise ValueError(f'edges name the codes {edge_index.min().item()}..{edge_index.max().item()}, the graph has 0..{num_nodes-1}')
+    degree = torch.bincount(edge_index[0], minlength=max(0, num_nodes)).double()
+    if not degree[edge_index[1]].all(): raise ValueError(f'code {edge_index[1][degree[edge_index[1]] == 0][0].item()} receives an edge and sends none: its weight cannot be divided by the number of its edges')
     return edge_weight.double()/(degree[edge_index[0]]*degree[edge_index[1]]).sqrt()
 
 def token_graph(
@@ -60,6 +64,8 @@ def keep_largest(
     ratio:float,    # share of a code's neighbours that is kept
 )->Tensor:          # (V, V) bool
     "Each code's max(1, int(ratio x met codes)) most frequent neighbours, itself excluded; ties as `torch.topk` breaks them"
+    if counts.dim() != 2 or len(counts) != counts.shape[1]: raise ValueError(f'counts must be (V, V), not {tuple(counts.shape)}')
+    if not 0 < ratio <= 1: raise ValueError(f'ratio must lie in (0, 1], not {ratio}')
     keep = torch.zeros_like(counts, dtype=torch.bool)
     for i,row in enumerate(counts):
         met = row.nonzero().flatten()
@@ -74,6 +80,7 @@ def keep_smallest(
     top_k:int=2,        # how many each code chooses
 )->Tensor:              # (V, V) bool
     "Each used code's `top_k` nearest other used codes; a divergence of 0 is a choice like any other"
+    if divergence.shape != (len(used),)*2 or top_k < 1: raise ValueError(f'need divergences (V, V), {len(used)} truth values as there are codes, and a top_k of at least 1, not {tuple(divergence.shape)} and {top_k}')
     candidates = (used & used[:,None]).fill_diagonal_(False)
     nearest = divergence.masked_fill(~candidates, torch.inf).topk(min(top_k, len(used)), largest=False).indices
     return torch.zeros_like(candidates).scatter_(1, nearest, True) & candidates

@@ -42,6 +42,8 @@ def mask_counts(
     seq_len:int,    # L
 )->Tensor:          # (B,) long, 1..L
     "How many of the L positions to hide: the rounded share, at least one"
+    if seq_len < 1: raise ValueError(f'seq_len must be at least 1, not {seq_len}')
+    if ratios.device.type == 'cpu' and not ((ratios >= 0) & (ratios <= 1)).all(): raise ValueError(f'ratios must lie between 0 and 1, not {ratios.tolist()}'[:200])   # a GPU would have to wait
     return (ratios*seq_len).round().long().clamp(1, seq_len)
 
 def random_mask(
@@ -51,11 +53,18 @@ def random_mask(
     *salt:int,      # what the mask is for: step, ratio, ...
 )->Tensor:          # (B, L) bool, True where hidden
     "Hide exactly `counts` positions of each image, at places that depend on its seed alone"
+    if seq_len < 1 or counts.dim() != 1 or counts.shape != seeds.shape: raise ValueError(f'need one count and one seed for each image and a seq_len of at least 1, not {tuple(counts.shape)}, {tuple(seeds.shape)} and {seq_len}')
+    if counts.device.type == 'cpu' and not ((counts >= 0) & (counts <= seq_len)).all(): raise ValueError(f'counts must lie between 0 and {seq_len}, not {counts.tolist()}'[:200])
     ranks = uniform(seeds, *salt, shape=(seq_len,)).argsort(1).argsort(1)
     return ranks < counts[:,None]
 
 # %% ../nbs/30_masking.ipynb #d58ca9c8
 REDUCTIONS = ('mean', 'sum')
+
+def _check_values(targets:Tensor, mask:Tensor, codebook_size:int, visible_weight:float):
+    "`ValueError` for codes that there are not, and where nothing is to be predicted"
+    if targets.is_floating_point() or not 0 <= targets.min() <= targets.max() < codebook_size: raise ValueError(f'targets must be codes between 0 and {codebook_size-1}; found {targets.min().item()} to {targets.max().item()}')
+    if not (visible_weight or mask.any()): raise ValueError('the mask hides no position: there is nothing to predict')
 
 def masked_cross_entropy(
     logits:Tensor,   # (B, L, V)
@@ -66,6 +75,9 @@ def masked_cross_entropy(
     reduction:str='mean',      # over all those positions: 'mean', or the 'sum' of Eq. 1
 )->Tensor:           # scalar, nats
     "Weighted mean of the cross-entropy, over the hidden positions alone unless told otherwise (Eq. 1; smoothing as in the released code)"
+    if logits.dim() != 3 or logits.shape[:2] != targets.shape or mask.shape != targets.shape or not logits.numel(): raise ValueError(f'need logits (B, L, V), targets (B, L) and mask (B, L), not {tuple(logits.shape)}, {tuple(targets.shape)} and {tuple(mask.shape)}')
+    if not (0 <= label_smoothing <= 1 and 0 <= visible_weight < float('inf')): raise ValueError(f'label_smoothing must lie between 0 and 1 and visible_weight not be negative, not {label_smoothing} and {visible_weight}')
+    if targets.device.type == 'cpu': _check_values(targets, mask, logits.shape[2], visible_weight)          # a GPU would have to wait
     loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction='none', label_smoothing=label_smoothing)
     weights = mask + visible_weight*~mask if visible_weight else mask
     total = (loss*weights.flatten()).sum()

@@ -23,7 +23,7 @@ def _feature_sets(
     "Feature sets that can be compared; `ValueError` saying what is wrong otherwise"
     sets = [torch.as_tensor(s).detach().cpu() for s in sets]
     for s in sets:
-        if s.dim() != 2: raise ValueError(f'features must have the shape (samples, width), not {tuple(s.shape)}')
+        if s.dim() != 2 or not s.shape[1]: raise ValueError(f'features must have the shape (samples, width), at least 1 wide, not {tuple(s.shape)}')
         if len(s) < least: raise ValueError(f'too few samples: {len(s)} given, this metric needs at least {least}')
         if not s.isfinite().all(): raise ValueError('the features contain NaN or infinite values')
     if len({s.shape[1] for s in sets}) > 1:
@@ -174,6 +174,7 @@ def clip_mmd(
     scale:float=1000.,
 )->float:
     "CMMD: squared maximum mean discrepancy of unit vectors, Gaussian kernel, biased form (Jayasumana et al., 2024)"
+    if not 0 < sigma < math.inf: raise ValueError(f'sigma must be positive and finite, not {sigma}')
     a,b = map(_unit, _feature_sets(features_a, features_b, least=1))
     return scale*(_mean_kernel(a, a, sigma) + _mean_kernel(b, b, sigma) - 2*_mean_kernel(a, b, sigma))
 
@@ -252,6 +253,7 @@ def chance_ndcg(
     k:int=100,
 )->float:
     "Expected NDCG@k when the ranking knows nothing: every rank 1..V equally likely"
+    if codebook_size < 1 or k < 1: raise ValueError(f'codebook_size and k must be at least 1, not {codebook_size} and {k}')
     return sum(1/math.log2(r + 1) for r in range(1, min(k, codebook_size) + 1))/codebook_size
 
 # %% ../nbs/50_metrics.ipynb #79522e87
@@ -271,7 +273,7 @@ def psnr(
     b:Tensor,   # the same shape
 )->Tensor:      # (...) decibels, one value per image; inf where the images are identical
     "Peak signal-to-noise ratio of each pair of images; `ValueError` for unequal shapes or values outside [0, 1]"
-    if a.shape != b.shape or a.dim() < 3: raise ValueError(f'need two batches of images of one shape, not {tuple(a.shape)} and {tuple(b.shape)}')
+    if a.shape != b.shape or a.dim() < 3 or not a.numel(): raise ValueError(f'need two batches of images of one shape, with something in them, not {tuple(a.shape)} and {tuple(b.shape)}')
     for x in (a, b):
         if not x.is_floating_point() or not ((x >= -1e-4) & (x <= 1 + 1e-4)).all():
             raise ValueError('images must be floats in [0, 1] without NaN; divide 8-bit images by 255')

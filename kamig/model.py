@@ -20,7 +20,7 @@ from . import __version__
 from .core import check_choice, from_dict, load_tensors, read_json, reading, save_tensors, sha256_json, sha256_state, type_name, write_json
 from .downloads import local_path
 from .files import fill, rebuild
-from .fusion import FusionConfig, GraphFusion, expecting
+from .fusion import FusionConfig, GraphFusion, prepared_for
 from .graphs import KnowledgeGraphs
 from .layers import BACKBONES, Backbone, SelfAttention
 from .released import RELEASED, check_graphs, read_published, translate
@@ -43,9 +43,9 @@ class KAMIG(nn.Module):
         "What the graphs add before each layer: `depth` tensors (B, L, D)"
         return self.fusion(self.token_embedding().detach(), tokens, None if self.num_classes is None else condition)
 
-    def expecting(self, condition)->AbstractContextManager:
+    def prepared_for(self, condition)->AbstractContextManager:
         "Context manager: until its end the model is asked about these conditions and no other; what the graphs say of them is made once"
-        return expecting(self.fusion, None if self.num_classes is None else condition)
+        return prepared_for(self.fusion, None if self.num_classes is None else condition)
 
     def hidden(self, tokens:Tensor, condition)->Tensor:  # (B, L, D)
         "The last features at the image positions"

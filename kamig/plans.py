@@ -64,6 +64,7 @@ def hidden_ratios(
     total:int,          # positions hidden at the start; only 'log' and 'exponential' depend on it
 )->Tensor:              # (T,) float32, share still hidden after each step
     "A schedule at rho = 1/T, 2/T, ..., 1, kept within [1e-6, 1] as in the JAX code"
+    if num_steps < 1 or total < 1: raise ValueError(f'num_steps and the number of hidden positions must be at least 1, not {num_steps} and {total}')
     rho = torch.arange(1, num_steps+1, dtype=torch.float32)/num_steps
     return SCHEDULES[schedule](rho, total).clamp(1e-6, 1)
 
@@ -75,6 +76,7 @@ def guidance_ramp(
 )->Tensor:            # (T,)
     "Guidance scale per step: w, w t/(T-1), or w (1 - cos(pi t/(T-1)))/2"
     check_choice('guidance_decay', decay, ('constant', 'linear', 'cosine'))
+    if num_steps < 1 or not math.isfinite(scale): raise ValueError(f'num_steps must be at least 1 and the guidance scale finite, not {num_steps} and {scale}')
     t = torch.arange(num_steps)/max(1, num_steps-1)
     return scale*{'constant': torch.ones_like(t), 'linear': t, 'cosine': (1 - torch.cos(torch.pi*t))/2}[decay]
 
@@ -102,7 +104,8 @@ class DecodingPlan:
         if not self.softmax_temperatures: object.__setattr__(self, 'softmax_temperatures', (1.0,)*len(self.hidden_ratios))
         lengths = {len(v) for v in vars(self).values()}
         if len(lengths) != 1 or 0 in lengths: raise ValueError(f'a plan needs the same number of values for each quantity, at least one; got {[len(v) for v in vars(self).values()]}')
-        if any(x < 0 for v in (self.choice_temperatures, self.sampling_temperatures) for x in v): raise ValueError('temperatures must not be negative')
+        if not all(math.isfinite(x) for v in vars(self).values() for x in v): raise ValueError(f'the numbers of a plan must be finite, not {self}')
+        if any(x < 0 for v in (self.choice_temperatures, self.sampling_temperatures) for x in v): raise ValueError(f'temperatures must not be negative, not {self.choice_temperatures} and {self.sampling_temperatures}')
         if any(x <= 0 for x in self.softmax_temperatures): raise ValueError(f'softmax temperatures must be positive, not {self.softmax_temperatures}')
         if any(not 0 <= r <= 1 for r in self.hidden_ratios): raise ValueError(f'hidden ratios must lie between 0 and 1, not {self.hidden_ratios}')
 

@@ -35,6 +35,8 @@ def draw_tokens(
     u:Tensor,                   # (B, L) uniform numbers
 )->Tensor:                      # (B, L) long
     "Categorical samples by inverting the distribution function"
+    if logits.dim() != 3 or not logits.shape[2] or u is not None and u.shape != logits.shape[:2]: raise ValueError(f'need logits (B, L, V) and numbers (B, L), not {tuple(logits.shape)} and {u if u is None else tuple(u.shape)}')
+    if not isinstance(temperature, Tensor) and not 0 <= temperature < float('inf'): raise ValueError(f'temperature must be finite and not negative, not {temperature}')
     if isinstance(temperature, Tensor): temperature = torch.as_tensor(_spread(temperature, logits)).clamp_min(1e-4)
     elif temperature == 0: return logits.argmax(-1)
     cumulative = (logits/temperature).softmax(-1).cumsum(-1)
@@ -46,6 +48,7 @@ def least_trusted(
     count:Tensor,         # (B,) how many to hide
 )->Tensor:                # (B, L) bool
     "The `count` positions of lowest confidence; exactly that many, also when values are equal"
+    if confidence.dim() != 2 or count.shape != confidence.shape[:1]: raise ValueError(f'need confidences (B, L) and counts (B,), not {tuple(confidence.shape)} and {tuple(count.shape)}')
     return confidence.argsort(1).argsort(1) < count[:,None]
 
 # %% ../nbs/41_sampling.ipynb #03c7c09e
@@ -171,6 +174,7 @@ def needs(*what:str):
 def make_sampler(name:str, num_steps:int, total:int, **options)->Sampler:
     "A sampler for `total` positions; `KeyError` naming the choices for an unknown name or option"
     build = SAMPLERS[name]
+    if num_steps < 1 or total < 1: raise ValueError(f'num_steps and the number of positions must be at least 1, not {num_steps} and {total}')
     known = [k for k in inspect.signature(build).parameters if k not in ("num_steps", "total")]
     for k in options: check_choice(f'option of sampler {name!r}', k, known)
     made = build(num_steps, total, **options)
@@ -255,7 +259,7 @@ def _decode(state:Decoding, sampler:Sampler, bar:bool):
     steps = range(len(sampler.plan))
     with ExitStack() as stack:
         for network in (state.model, *sampler.networks): stack.enter_context(evaluating(network))
-        if hasattr(state.model, 'expecting'): stack.enter_context(state.model.expecting(state.condition))
+        if hasattr(state.model, 'prepared_for'): stack.enter_context(state.model.prepared_for(state.condition))
         for t in progress_bar(steps, desc='sampling') if bar else steps:
             state.step,state.numbers = t,sampler.plan[t]
             proposal = sampler.propose(state)

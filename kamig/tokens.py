@@ -18,7 +18,7 @@ from .core import atomic_path, locked, memory_advice, progress, read_json, readi
 from .data import Images
 from .tokenizers import Tokenizer, to_float
 
-# %% ../nbs/12_tokens.ipynb #2342fd05
+# %% ../nbs/12_tokens.ipynb #abou0001
 _AGAIN,_ARRAYS = 'remove the folder and tokenize again',('tokens.npy', 'labels.npy')
 
 def _check_about(about:dict):
@@ -31,6 +31,7 @@ def _check_about(about:dict):
     if not isinstance(about['grid'], list) or len(about['grid']) != 2 or not all(map(whole, about['grid'])): raise ValueError(f'grid must be rows and columns, not {about["grid"]!r}')
     if about['sha256'].keys() != {*_ARRAYS}: raise ValueError(f'checksums are needed of {" and ".join(_ARRAYS)}')
 
+# %% ../nbs/12_tokens.ipynb #2342fd05
 class TokenCache:
     "The tokens of one split of a data set, memory-mapped"
     def __init__(self,

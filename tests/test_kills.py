@@ -49,14 +49,14 @@ class Commands:
         assert end() == 0
         return json.loads((folder/'result.json').read_text()), time.perf_counter() - start
 
-    def killed(self, job, folder, seconds):
+    def killed(self, job, folder, seconds, number=signal.SIGKILL):
         "Kill the job so many seconds after its first line of work; was it still at work?"
         pid, end = self.start(job, folder)
         while not (folder/'started').exists(): time.sleep(.002)
         time.sleep(seconds)
-        try: os.kill(pid, signal.SIGKILL)
+        try: os.kill(pid, number)
         except ProcessLookupError: pass
-        return end() == -signal.SIGKILL
+        return end() != 0
 
 
 def check_whole(folder):
@@ -94,6 +94,18 @@ def test_a_killed_job_goes_on(warm, job, tmp_path):
     "Two kills each; the result, to the last bit, is that of a run that nobody disturbed"
     hits = killed_and_resumed(warm, job, tmp_path, kills=2, seed=f'short {job}')
     assert hits or job == 'graphs', 'no kill came in time: the moments are badly chosen'
+
+
+@pytest.mark.parametrize('job', ['tokenizing', 'pretraining', 'sampling'])
+def test_ctrl_c(warm, job, tmp_path):
+    "An interrupted job ends with an error, leaves nothing half-written, and goes on to the same result"
+    whole, cut = tmp_path/'whole', tmp_path/'cut'
+    for folder in (whole, cut): folder.mkdir()
+    expected, seconds = warm.finish(job, whole)
+    assert warm.killed(job, cut, .4*seconds, signal.SIGINT)
+    check_whole(cut)
+    assert not list(cut.rglob('.*.part'))
+    assert warm.finish(job, cut)[0] == expected
 
 
 @pytest.mark.slow
