@@ -236,9 +236,8 @@ class KnowledgeGraphs:
         self.provenance = json.loads(json.dumps(provenance or {}))      # as it will be read back
         self.codebook = None if codebook is None else codebook.detach().float().contiguous()
         self.sizes:dict[str,int] = {}
-        for name,graph in self:
-            for what,size in graph.sizes.items():
-                if self.sizes.setdefault(what, size) != size: raise ValueError(f'the {name} graph was built for {_SIZES[what].format(size)}, another one for {self.sizes[what]}')
+        for name,what,size in [(name, *item) for name,graph in self for item in graph.sizes.items()]:
+            if self.sizes.setdefault(what, size) != size: raise ValueError(f'the {name} graph was built for {_SIZES[what].format(size)}, another one for {self.sizes[what]}')
         if codebook is not None: _check_codebook(codebook, self.sizes.get('codebook_size', len(codebook)))
 
     def __getattr__(self, name):
