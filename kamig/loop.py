@@ -7,9 +7,9 @@ __all__ = ['TRACKERS', 'FitConfig', 'learning_rate', 'batch_indices', 'trainable
            'tensorboard_run', 'wandb_run', 'TrainingLog', 'Fit', 'fit']
 
 # %% ../nbs/01_loop.ipynb #6f2e4ee2
-import json, math, sys
+import json, math, sys, zipfile
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .core import Registry, atomic_path, autocast, check_choice, generator, mix_seed, progress, sha256_json
+from .core import Registry, atomic_path, autocast, check_choice, claim, generator, memory_advice, mix_seed, progress, reading, sha256_json
 
 # %% ../nbs/01_loop.ipynb #db222413
 @dataclass(frozen=True)
@@ -193,6 +193,12 @@ def _optimise(run, loss:Callable, batch)->Tensor:
     if run.average: update_average(run.average, run.module, run.config.ema_decay)
     return value.detach()
 
+# %% ../nbs/01_loop.ipynb #stop0001
+def _stop(run, what:str):
+    "End a training that has gone astray; the checkpoint before is good, since `save` looks at loss and weights"
+    good = f'the last good checkpoint is {run.checkpoint}' if run.checkpoint and run.checkpoint.exists() else 'no checkpoint has been written yet'
+    raise FloatingPointError(f'{what} near step {run.step} of {run.config.steps}; {good}; try a lower learning_rate, a clip_norm, or precision fp32')
+
 # %% ../nbs/01_loop.ipynb #96982354
 class _Run:
     "The state of one fit: everything that a checkpoint holds"
@@ -212,15 +218,18 @@ class _Run:
     def load(self):
         "Go on from the checkpoint; `ValueError` if it belongs to another run"
         device = next(self.module.parameters()).device
-        state = torch.load(self.checkpoint, map_location=device, weights_only=True)
-        if state['key'] != self.key: raise ValueError(f'{self.checkpoint} was written for another network, other settings or another seed; use another folder or remove it')
-        self.module.load_state_dict(state['module'])
-        self.optimiser.load_state_dict(state['optimiser'])
-        self.average,self.best,self.step,self.recent,self.log.history = (state[k] for k in ('average', 'best', 'step', 'recent', 'history'))
+        with reading(self.checkpoint, 'checkpoint', 'remove it to train from the start'):
+            if spoiled := zipfile.ZipFile(self.checkpoint).testzip(): raise ValueError(f'{spoiled} in it does not match its checksum')   # `torch.load` does not look
+            state = torch.load(self.checkpoint, map_location=device, weights_only=True)
+            if state['key'] != self.key: raise ValueError(f'{self.checkpoint} was written for another network, other settings or another seed; use another folder or remove it')
+            self.module.load_state_dict(state['module'])
+            self.optimiser.load_state_dict(state['optimiser'])
+            self.average,self.best,self.step,self.recent,self.log.history = (state[k] for k in ('average', 'best', 'step', 'recent', 'history'))
 
     def save(self):
         "Write the checkpoint, unless there is no folder"
         self.mean_loss()
+        if not all(p.isfinite().all() for p in trainable(self.module).values()): _stop(self, 'the weights are not finite')   # the loss was taken before the step
         if not self.checkpoint: return
         state = dict(key=self.key, module=self.module.state_dict(), optimiser=self.optimiser.state_dict(),
                      average=self.average, best=self.best, step=self.step, recent=self.recent, history=self.log.history)
@@ -239,8 +248,7 @@ class _Run:
         "Mean loss since the last row of the log; `FloatingPointError` when it is not a number"
         if not self.recent: return None
         mean = torch.stack(self.recent).mean().item()
-        if not math.isfinite(mean):
-            raise FloatingPointError(f'the loss is {mean} near step {self.step} of {self.config.steps}; the last good checkpoint is {self.checkpoint}')
+        if not math.isfinite(mean): _stop(self, f'the loss is {mean}')
         return mean
 
     def write_row(self)->float:
@@ -297,13 +305,18 @@ def fit(
 )->Fit:
     "Train `module`, or go on with its checkpoint; `FloatingPointError` when the loss is not a number"
     folder = Path(folder) if folder else None
-    if folder: folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(module, config, seed, folder, tensorboard, replay, *([held_out_every] if held_out else []))
+    with claim(folder) if folder else nullcontext():
+        run = _Run(module, config, seed, folder, tensorboard, replay, *([held_out_every] if held_out else []))
+        return _train(run, loss, draw, seed, desc, log_every, on_step, held_out, held_out_every)
+
+def _train(run:_Run, loss:Callable, draw:Callable, seed:int, desc:str, log_every:int, on_step:Callable|None, held_out:Callable|None, held_out_every:int)->Fit:
+    "The steps that are left of a run"
+    module,config = run.module,run.config
     module.train()
     bar = progress(range(run.step, config.steps), desc=desc, initial=run.step, total=config.steps)
     for step in bar:
         torch.manual_seed(mix_seed(seed, step))
-        run.advance(loss, draw(step))
+        with memory_advice(config.batch_size, desc): run.advance(loss, draw(step))
         if on_step: on_step(step)
         if held_out and (run.step % held_out_every == 0 or run.step == config.steps): _look(run, held_out)
         if run.step % log_every == 0 or run.step == config.steps: bar.set_postfix(loss=f'{run.write_row():.4f}')
