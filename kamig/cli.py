@@ -125,6 +125,7 @@ def make_parser()->argparse.ArgumentParser:
         one = commands.add_parser(name, help=command.help, description=f'kamig {name}: {command.help}.', epilog=f'example:\n  {command.example}', formatter_class=plain, allow_abbrev=False)
         if name == 'download': one.add_argument('names', nargs='*', metavar='NAME', default=argparse.SUPPRESS, help='published files, see --list')
         for option in command.options: _add_option(one, option)
+    commands.add_parser('reproduce', add_help=False, help='draw the tables and figures again from the run records, see kamig reproduce --help')
     commands.add_parser('completion', help='print a completion script for bash', description='Completion of commands, options and words: eval "$(kamig completion)" in bash.', formatter_class=plain)
     return parser
 
@@ -146,7 +147,7 @@ def completion_script()->str:
           COMPREPLY=($(compgen -W "$words" -- "$current"))
         }
         complete -o default -F _kamig kamig""") % (
-            ' '.join([*COMMANDS, 'completion', '--help', '--version']),
+            ' '.join([*COMMANDS, 'reproduce', 'completion', '--help', '--version']),
             '\n'.join(f'    {flag}) words="{some}" ;;' for flag,some in words.items()),
             '\n'.join(f'      {name}) words="{some}" ;;' for name,some in options.items()))
 
@@ -164,23 +165,31 @@ def _fail(error:BaseException, code:int, show:bool, sentence:str)->int:
     print(f'kamig: {sentence}', file=sys.stderr)
     return code
 
-def _carry_out(command:Command, given:dict)->int:
-    "Run a command and print its result; the exit code"
-    show = given.pop('traceback', False)
-    given.pop('resume', None)
-    try:
-        with redirect_stdout(sys.stderr): result = command.run(given)
+def _printed(command:Command, given:dict)->int:
+    "Run a command and print its result"
+    with redirect_stdout(sys.stderr): result = command.run(given)
+    print(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False))
+    return 0
+
+def _reproduced(words:list[str])->int:
+    "The command of `kamig.reproduce`, which has options of its own"
+    from kamig.reproduce import reproduce_command
+    try: return reproduce_command(words)
+    except SystemExit as e: return int(e.code or 0)
+
+def _guarded(run:Callable[[],int], show:bool)->int:
+    "What went wrong as a sentence and an exit code"
+    try: return run()
     except KeyboardInterrupt as e: return _fail(e, 130, show, 'stopped; what is finished is kept, and the same command goes on from the last checkpoint')
     except (ValueError, KeyError, FileNotFoundError) as e: return _fail(e, 2, show, str(e.args[0]) if e.args and isinstance(e, KeyError) else str(e))
     except Exception as e: return _fail(e, 1, show, f'{type(e).__name__}: {e}' + ('' if show else ' (--traceback shows where)'))
-    print(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False))
-    return 0
 
 def main(
     words:list[str]|None=None,   # default: those of the terminal
 )->int:                          # exit code
     "The command `kamig`"
-    parser = make_parser()
+    words,parser = sys.argv[1:] if words is None else words,make_parser()
+    if words[:1] == ['reproduce']: return _guarded(lambda: _reproduced([w for w in words[1:] if w != '--traceback']), '--traceback' in words)
     try: given = vars(parser.parse_args(words))
     except SystemExit as e: return int(e.code or 0)          # help was printed, or what is wrong
     name = given.pop('command')
@@ -188,5 +197,7 @@ def main(
     elif name is None:
         parser.print_help(sys.stderr)
         return 2
-    else: return _carry_out(COMMANDS[name], given)
+    else:
+        show,_ = given.pop('traceback', False),given.pop('resume', None)
+        return _guarded(lambda: _printed(COMMANDS[name], given), show)
     return 0

@@ -107,6 +107,12 @@ def test_published_files_are_listed_and_looked_for(data):
     assert done('download', 'inception', '--dry-run')['would'][0]['state'] == 'to be fetched'
 
 
+def test_tables_and_figures_are_drawn_by_another_module(data):
+    code, out, _ = kamig('reproduce', '--help')
+    assert code == 0 and '--dry-run' in out
+    assert kamig('reproduce', '--only', 'table99')[0] == 2
+
+
 def test_stopped_and_resumed(tmp_path):
     command = [sys.executable, '-c', 'import sys; from kamig.cli import main; sys.exit(main())', 'tokenize']
     environment = {k: v for k, v in os.environ.items() if k != 'IN_TEST'} | dict(KAMIG_DATA=str(tmp_path))
