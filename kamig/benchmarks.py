@@ -140,7 +140,7 @@ def extra_work(model:KAMIG, batch_size:int, steps:int=8)->dict:
     clock = 0 if device.type == 'cuda' else 1
     bare = seconds_of(lambda: model.backbone(tokens, both), device)[clock]
     with prepared_for(model.fusion, labels):
-        first,again = (median(seconds_of(of_graphs, device)[clock] for _ in range(n)) for n in (1, 5))
+        first,again = seconds_of(of_graphs, device)[clock],median(seconds_of(of_graphs, device)[clock] for _ in range(5))
     return dict(batch_size=batch_size, bare_pass=bare, preparing=first - again, extra_per_pass=again, ratio=1 + (first - again + steps*again)/(steps*bare))
 
 # %% ../nbs/67_benchmarks.ipynb #bm67a061

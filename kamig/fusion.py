@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -280,7 +281,9 @@ class TableRows:
 def spare_memory(device:torch.device)->int:  # bytes
     "What a device has left"
     if device.type == 'cuda': return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return os.sysconf('SC_AVPHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')
+    known = Path('/proc/meminfo')                                       # what is free, and what files kept in memory would leave at once
+    found = [int(line.split()[1])*1024 for line in known.read_text().splitlines() if line.startswith('MemAvailable')] if known.exists() else []
+    return found[0] if found else os.sysconf('SC_AVPHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')
 
 @contextmanager
 def prepared_for(

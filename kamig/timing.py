@@ -60,7 +60,7 @@ def device_rates(device:torch.device, size:int=4096)->dict[str,float]:
     routes = dict(copy=lambda: y.copy_(x), fp32=lambda: x @ x, bf16=lambda: half @ half)
     found = in_turns(routes, device, rounds=5, warm_up=2)
     work = dict(copy=2*x.nbytes, fp32=2*size**3, bf16=2*size**3)
-    return {n: work[n]/found[n]['seconds'] for n in routes}
+    return {n: work[n]/found[n][clock_of(device)] for n in routes}
 
 def peak_memory()->int:
     "The most memory (bytes) that this process has held so far, files that it has mapped included"
