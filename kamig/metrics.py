@@ -23,7 +23,7 @@ def _feature_sets(
     "Feature sets that can be compared; `ValueError` saying what is wrong otherwise"
     sets = [torch.as_tensor(s).detach().cpu() for s in sets]
     for s in sets:
-        if s.dim() != 2 or not s.shape[1]: raise ValueError(f'features must have the shape (samples, width), at least 1 wide, not {tuple(s.shape)}')
+        if s.dim() != 2 or not s.shape[1]: raise ValueError(f'features must have the shape (samples, width), not {tuple(s.shape)}')
         if len(s) < least: raise ValueError(f'too few samples: {len(s)} given, this metric needs at least {least}')
         if not s.isfinite().all(): raise ValueError('the features contain NaN or infinite values')
     if len({s.shape[1] for s in sets}) > 1:
