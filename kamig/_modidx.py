@@ -937,6 +937,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                              'kamig.model.set_trainable': ('model.html#set_trainable', 'kamig/model.py')},
             'kamig.pages': { 'kamig.pages.answers_frame': ('pages.html#answers_frame', 'kamig/pages.py'),
                              'kamig.pages.contrast_answers': ('pages.html#contrast_answers', 'kamig/pages.py'),
+                             'kamig.pages.controls_text': ('pages.html#controls_text', 'kamig/pages.py'),
                              'kamig.pages.headline': ('pages.html#headline', 'kamig/pages.py'),
                              'kamig.pages.inventory': ('pages.html#inventory', 'kamig/pages.py'),
                              'kamig.pages.page_html': ('pages.html#page_html', 'kamig/pages.py'),
