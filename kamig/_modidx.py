@@ -1470,7 +1470,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'kamig.storage.FoldedLookup.mapped': ('storage.html#foldedlookup.mapped', 'kamig/storage.py'),
                                'kamig.storage.StoredKAMIG': ('storage.html#storedkamig', 'kamig/storage.py'),
                                'kamig.storage.StoredKAMIG.__init__': ('storage.html#storedkamig.__init__', 'kamig/storage.py'),
-                               'kamig.storage.StoredKAMIG.expecting': ('storage.html#storedkamig.expecting', 'kamig/storage.py'),
+                               'kamig.storage.StoredKAMIG.prepared_for': ('storage.html#storedkamig.prepared_for', 'kamig/storage.py'),
                                'kamig.storage.StoredKAMIG.residuals': ('storage.html#storedkamig.residuals', 'kamig/storage.py'),
                                'kamig.storage.StoredTerm': ('storage.html#storedterm', 'kamig/storage.py'),
                                'kamig.storage.StoredTerm.tables': ('storage.html#storedterm.tables', 'kamig/storage.py'),
