@@ -320,7 +320,7 @@ def run_benchmarks(
     "Run benchmarks one after the other: rows and details of each, and what machine it was"
     check_choice('size', size, SIZES)
     chosen = {n: BENCHMARKS[n] for n in (BENCHMARKS if parts == 'all' else map(str.strip, parts.split(',')))}
-    return dict(size=size, parts={n: run(size) for n,run in chosen.items()}, threads=torch.get_num_threads(), processors=os.cpu_count(), provenance=provenance())
+    return dict(size=size, parts={n: run(size) for n,run in chosen.items()}, threads=torch.get_num_threads(), processors=os.cpu_count(), origin=provenance())
 
 def benchmark_table(record:dict):  # a DataFrame
     "The rows of a record of `run_benchmarks`, as they are shown"
@@ -328,4 +328,4 @@ def benchmark_table(record:dict):  # a DataFrame
     def shown(x): return '' if x is None else f'{x:.3g}' if abs(x) < 100 else f'{x:,.0f}'
     lines = [dict(part=n, benchmark=r['benchmark'], reach=r['reach'], measured=shown(r['measured']), unit=r['unit'], floor=shown(r['floor']), met={None: '', True: 'yes', False: 'no'}[r['met']])
              for n,part in record['parts'].items() for r in part['rows']]
-    return pd.DataFrame(lines).set_index(['part', 'benchmark']).rename_axis([f'{record["size"]} size', record['provenance']['device']])
+    return pd.DataFrame(lines).set_index(['part', 'benchmark']).rename_axis([f'{record["size"]} size', record['origin']['device']])
