@@ -72,7 +72,7 @@ class StoredKAMIG(KAMIG):
         with torch.no_grad(): self.maps = [t.tables() if fold else t.convs for t in terms]
         self.row_of = torch.full((self.num_classes + 1,), -1, device=labels.device).scatter(0, labels, torch.arange(len(labels), device=labels.device))
 
-    def expecting(self, condition):
+    def prepared_for(self, condition):
         "Nothing need be made ready"
         return nullcontext()
 

@@ -248,7 +248,7 @@ def table_markdown(table:Table)->str:
     return f'**{table.name.capitalize().replace("Table", "Table ")}.** {table.caption}\n\n' + '\n\n'.join(map(of, table.blocks)) + f'\n\n{notes}\n\nThe records behind every number: [{table.name}.json]({table.name}.json).\n'
 
 _LATEX = {'\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '_': r'\_', '#': r'\#', '$': r'\$', '{': r'\{', '}': r'\}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}',
-          '±': r'$\pm$', '↑': r'$\uparrow$', '↓': r'$\downarrow$', '–': '--', '≠': r'$\neq$', '×': r'$\times$', '≈': r'$\approx$', '·': r'$\cdot$', '†': r'$\dagger$', 'é': r"\'e", '²': r'$^2$'}
+          '±': r'$\pm$', '↑': r'$\uparrow$', '↓': r'$\downarrow$', '–': '--', '−': '$-$', '≠': r'$\neq$', '×': r'$\times$', '≈': r'$\approx$', '·': r'$\cdot$', '†': r'$\dagger$', 'é': r"\'e", '²': r'$^2$'}
 
 def latex_text(text:str)->str:
     "Text as LaTeX wants it"
