@@ -34,6 +34,7 @@ def test_graphs_are_the_same_bits(runs, rank):
 def test_samples_are_the_same_seed_by_seed(runs, rank):
     one, two = results(runs[1]), results(runs[2], rank)
     assert torch.equal(one['samples'], two['samples'])
+    assert torch.equal(one['maps'], two['maps']) and len(one['maps']) == 11
     assert two['drawn'] == (2, 1)[rank]                     # of three files of images
 
 @pytest.mark.parametrize('kind', ['plain', 'visible', 'sum', 'knowledge'])

@@ -1,16 +1,19 @@
 """What `test_distributed.py` starts in one process and in two: graphs, samples, training, metrics at a tiny size"""
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
 from kamig.core import generator
 from kamig.distributed import rank, together, wait_for_all
 from kamig.evaluation import sample_images
+from kamig.experiment import draw_maps
 from kamig.features import FeatureNet, local_extractor
 from kamig.graphs import build_graphs
 from kamig.loop import FitConfig
 from kamig.model import augment, create_model, set_trainable
+from kamig.presets import SamplerChoice
 from kamig.scoring import evaluate, kept_images
 from kamig.tokenizers import VQConfig, VQTokenizer
 from kamig.tokens import TokenCache, save_tokens
@@ -69,11 +72,14 @@ with together():
         drawn.append(len(at))
         return sample_images(model.eval(), tokenizer, labels[at], at, num_steps=4)
     images = kept_images(make, 30, OUT/'samples', part=12)
+    experiment = SimpleNamespace(arm=lambda arm: SimpleNamespace(module=model), seed=1, condition=lambda labels, seeds: labels,
+                                 train=SimpleNamespace(classes=range(CLASSES)), preset=SimpleNamespace(evaluation=SimpleNamespace(labels='balanced')))
+    maps, passes = draw_maps(experiment, 'ka', 11, SamplerChoice(num_steps=4), batch_size=3)
     torch.manual_seed(9)
     extractor = local_extractor(FeatureNet(CLASSES, 4, 8))
     real = torch.randint(256, (700, 3, 8, 8), dtype=torch.uint8, generator=generator(10))
     metrics = evaluate(images, real, extractor, folder=OUT/'features')
 
 tensors = {f'{name}.{k}': v for name, graph in graphs for k, v in graph.tensors().items()}
-torch.save(dict(graphs=tensors, samples=images.batch(torch.arange(30)), drawn=len(drawn), training=training, resumed=again,
+torch.save(dict(graphs=tensors, samples=images.batch(torch.arange(30)), drawn=len(drawn), maps=maps, training=training, resumed=again,
                 metrics={k: v for k, v in metrics.items() if isinstance(v, (int, float))}), OUT/f'results-{rank()}.pt')
