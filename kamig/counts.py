@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .core import check_choice, generator
+from .distributed import add_up, share
 from .fidelity import FIDELITIES
 
 # %% ../nbs/19_counts.ipynb #6f281386
@@ -56,7 +57,7 @@ def check_tokens(
 ):
     "`ValueError` unless `tokens` is (images, positions) of integers within the codebook"
     _check_integers('tokens', tokens, 2)
-    for _,chunk in token_chunks(tokens, tokens.shape[1]):
+    for _,chunk in token_chunks(tokens[share(len(tokens))], tokens.shape[1]):
         for value in (chunk.min().item(), chunk.max().item()):
             if not 0 <= value < codebook_size: raise ValueError(f'token {value} is outside the codebook of {codebook_size}: tokens must lie in 0..{codebook_size-1}')
 
@@ -135,10 +136,10 @@ def cooccurrence_counts(
     mutual = numbers_of[0].equal(numbers_of[1]) and (pairs[:,0] != pairs[:,1]).all()
     first,second = (pairs[pairs[:,0] < pairs[:,1]] if mutual else pairs).T
     counts = torch.zeros(codebook_size**2, dtype=torch.long)
-    for _,chunk in token_chunks(tokens, len(first)):
+    for _,chunk in token_chunks(tokens[share(len(tokens))], len(first)):
         codes = chunk.T.to(torch.int32 if codebook_size**2 < 2**31 else torch.long).contiguous()       # (L, images)
         counts += torch.bincount(codes[first].mul_(codebook_size).add_(codes[second]).flatten(), minlength=codebook_size**2)
-    counts = counts.view(codebook_size, codebook_size)
+    counts = add_up(counts)[0].view(codebook_size, codebook_size)
     return counts + counts.T if mutual else counts
 
 def position_histogram(
@@ -149,9 +150,9 @@ def position_histogram(
     check_tokens(tokens, codebook_size)
     seq_len = tokens.shape[1]
     counts = torch.zeros(codebook_size*seq_len, dtype=torch.long)
-    for _,chunk in token_chunks(tokens, seq_len):
+    for _,chunk in token_chunks(tokens[share(len(tokens))], seq_len):
         counts += torch.bincount((chunk*seq_len + torch.arange(seq_len)).flatten(), minlength=len(counts))
-    return counts.view(codebook_size, seq_len)
+    return add_up(counts)[0].view(codebook_size, seq_len)
 
 # %% ../nbs/19_counts.ipynb #687d4b90
 DISTRIBUTIONS = dict(paper='frequency', released='minmax_softmax')  # how each fidelity makes distributions of counts

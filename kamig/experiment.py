@@ -23,6 +23,7 @@ from .controls import shuffled_graphs
 from .core import atomic_path, check_choice, data_dir, from_dict, generator, load_tensors, locked, progress, read_json, reading, save_tensors, sha256_json, write_json
 from .data import DATASETS
 from .downloads import FILES
+from .distributed import divided, gather, share, world_size
 from .evaluation import NoBestTemperature, Reference, calibrated_nll, image_labels, read_adm_reference, split_places, to_uint8, token_metrics, write_adm_samples
 from .graphs import GRAPHS, KnowledgeGraphs
 from .layers import BACKBONES
@@ -194,10 +195,11 @@ def draw_maps(
     model,choice = experiment.arm(arm).module,choice or experiment.preset.sampler
     seeds = torch.arange(n) + experiment.seed*10**9 + repeat*10**8
     condition,tokens = experiment.condition(generated_labels(experiment, n), seeds),[]
-    for at in progress(torch.arange(n).split(batch_size), desc='token maps'):
+    if divided() and n < world_size(): raise ValueError(f'{n} images cannot be divided among {world_size()} processes')
+    for at in progress(torch.arange(n)[share(n)].split(batch_size), desc='token maps'):
         found = sample(model, condition[at], choice.name, choice.num_steps, seeds[at], return_info=True, **choice.options)
         tokens.append(found.tokens.cpu())
-    return torch.cat(tokens), found.passes
+    return gather(torch.cat(tokens)), found.passes
 
 @torch.no_grad()
 def decode_maps(tokenizer:Tokenizer, tokens:Tensor, batch_size:int=256)->Tensor:  # (n, 3, H, W) uint8

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from .core import data_dir, default_device, load_tensors, locked, memory_advice, mix_seed, progress, save_tensors, sha256_json, sha256_state
 from .data import Images
+from .distributed import divided, shared_lock, turn, wait_for_all
 from .files import rebuild
 from .loop import FitConfig, batch_indices, fit
 
@@ -161,11 +162,17 @@ def feature_parts(
     if not len(images): raise ValueError('there are no images to look at')
     key = sha256_json([images.fingerprint, extractor.name, extractor.fingerprint, _PART])
     place = Path(folder or data_dir()/'features')/f'{extractor.name}-{key[:16]}'
-    with locked(place):
-        for at in progress(torch.arange(len(images)).split(_PART), desc=desc):
-            path = place/f'{int(at[0]):08d}.safetensors'
-            if not path.exists(): save_tensors(path, _look_at(extractor, images, at, batch_size), 'features', key=key)
-            kept,_ = load_tensors(path, 'features')
+    def path_of(at): return place/f'{int(at[0]):08d}.safetensors'
+    def look(at):
+        if not path_of(at).exists(): save_tensors(path_of(at), _look_at(extractor, images, at, batch_size), 'features', key=key)
+    parts = torch.arange(len(images)).split(_PART)
+    with shared_lock(locked(place)):
+        for i,at in enumerate(parts if divided() else ()):             # processes that look together take turns, and read what the others saw
+            if turn(i): look(at)
+        wait_for_all()
+        for at in progress(parts, desc=desc):
+            look(at)
+            kept,_ = load_tensors(path_of(at), 'features')
             yield extractor._named([tuple(kept[str(i)] for i in range(len(kept)))])
 
 def cached_features(

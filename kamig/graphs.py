@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['GRAPHS', 'GRAPH_SWITCHES', 'KINDS', 'edge_count_normalise', 'token_graph', 'keep_largest', 'keep_smallest',
-           'incompatibility_graph', 'association_information', 'surprising_sets', 'GraphConfig', 'build_cooccurrence',
-           'build_similarity', 'build_incompatibility', 'KnowledgeGraphs', 'build_graphs', 'load_released_graph',
+           'seen_codes', 'never_seen', 'incompatibility_graph', 'association_information', 'surprising_sets',
+           'GraphConfig', 'cooccurrence_graph', 'similarity_graph', 'build_cooccurrence', 'build_similarity',
+           'build_incompatibility', 'KnowledgeGraphs', 'build_graphs', 'load_released_graph',
            'load_released_incompatibility', 'half_split_agreement', 'grid_pairs', 'sequence_pairs', 'all_pairs',
            'folded_grid', 'cooccurrence_counts', 'position_histogram', 'js_divergence', 'TokenGraph',
            'IncompatibilityGraph']
@@ -23,6 +24,7 @@ from torch import Tensor
 from .core import Registry, check_choice, generator, load_tensors, reading, save_tensors
 from .counts import (DISTRIBUTIONS, all_pairs, check_labels, check_tokens, cooccurrence_counts, folded_grid, grid_pairs, js_divergence,
                           position_histogram, sequence_pairs, token_chunks, tokens_sha256)
+from .distributed import share, unite
 from .fidelity import FIDELITIES, settle
 from .kinds import Graph, IncompatibilityGraph, TokenGraph
 from .pickles import read_arrays
@@ -86,25 +88,40 @@ def keep_smallest(
     return torch.zeros_like(candidates).scatter_(1, nearest, True) & candidates
 
 # %% ../nbs/20_graphs.ipynb #8f058e6a
-def incompatibility_graph(
+def seen_codes(
     tokens,             # (B, L) integer codes: tensor, array or memory map
     labels,             # (B,) class of each image
     codebook_size:int,  # V
     num_classes:int,    # C
+)->Tensor:              # (C, L, ceil(V/8)) uint8, eight codes to a byte
+    "The codes that some image of a class shows at a position; the tables of two corpora are united by `|`"
+    check_tokens(tokens, codebook_size)
+    labels,part,seq_len = check_labels(labels, len(tokens), num_classes),share(len(tokens)),tokens.shape[1]
+    tokens,labels = tokens[part],labels[part]
+    tokens = tokens.detach().cpu().numpy() if isinstance(tokens, Tensor) else np.asarray(tokens)
+    bits,cell = np.zeros((num_classes, seq_len, -(-codebook_size//8)), np.uint8), np.arange(seq_len)*codebook_size
+    order,ends = labels.argsort(stable=True),torch.bincount(labels, minlength=num_classes).cumsum(0).tolist()
+    for c,(start,stop) in enumerate(zip([0, *ends], ends)):
+        if start == stop: continue
+        seen = np.zeros(seq_len*codebook_size, bool)
+        for _,images in token_chunks(order[start:stop], seq_len): seen[(tokens[images.numpy()] + cell).ravel()] = True
+        bits[c] = np.packbits(seen.reshape(seq_len, codebook_size), axis=-1, bitorder='little')
+    return unite(torch.from_numpy(bits))
+
+def never_seen(
+    seen:Tensor,        # (C, L, ceil(V/8)) uint8, of `seen_codes`
+    codebook_size:int,  # V
+)->IncompatibilityGraph:
+    "The paper's position-token incompatibility graph: all codes but those seen; of a class without an image, none"
+    codes = IncompatibilityGraph.from_dense(torch.ones(1, 1, codebook_size, dtype=torch.bool)).bits
+    return IncompatibilityGraph((~seen & codes)*seen.flatten(1).any(1)[:,None,None], codebook_size)
+
+def incompatibility_graph(
+    tokens, labels,                       # (B, L) integer codes: tensor, array or memory map; (B,) class of each image
+    codebook_size:int, num_classes:int,   # V, C
 )->IncompatibilityGraph:
     "The codes that no image of a class shows at a position: the paper's position-token incompatibility graph"
-    check_tokens(tokens, codebook_size)
-    labels = check_labels(labels, len(tokens), num_classes)
-    tokens = tokens.detach().cpu().numpy() if isinstance(tokens, Tensor) else np.asarray(tokens)
-    seq_len,order = tokens.shape[1],labels.argsort(stable=True)
-    bits,cell = np.zeros((num_classes, seq_len, -(-codebook_size//8)), np.uint8), np.arange(seq_len)*codebook_size
-    ends = torch.bincount(labels, minlength=num_classes).cumsum(0).tolist()
-    for c,(start,stop) in enumerate(zip([0, *ends], ends)):
-        if start == stop: continue                                      # no image, no evidence
-        never = np.ones(seq_len*codebook_size, bool)
-        for _,images in token_chunks(order[start:stop], seq_len): never[(tokens[images.numpy()] + cell).ravel()] = False
-        bits[c] = np.packbits(never.reshape(seq_len, codebook_size), axis=-1, bitorder='little')
-    return IncompatibilityGraph(torch.from_numpy(bits), codebook_size)
+    return never_seen(seen_codes(tokens, labels, codebook_size, num_classes), codebook_size)
 
 # %% ../nbs/20_graphs.ipynb #beyo0002
 def association_information(
@@ -186,22 +203,30 @@ class GraphConfig:
         return _NEIGHBOURHOODS[self.neighbourhood](*self.grid)
 
 # %% ../nbs/20_graphs.ipynb #438c3f0e
-@GRAPHS.register('cooccurrence')
-def build_cooccurrence(tokens, labels, config:GraphConfig)->TokenGraph:
-    "Co-occurrence graph: the count as weight, rare neighbours cut; undirected for 'paper', directed for 'released'"
-    counts,c = cooccurrence_counts(tokens, config.codebook_size, config.pairs()), config.settled()
+def cooccurrence_graph(counts:Tensor, config:GraphConfig)->TokenGraph:
+    "Co-occurrence graph of counts (V, V): the count as weight, rare neighbours cut; undirected for 'paper', directed for 'released'"
+    c = config.settled()
     if c.association == 'information': counts = association_information(counts)
     keep = keep_largest(counts, c.prune_ratio)
     loops = c.self_loop + counts.diagonal() if c.self_pairs else c.self_loop
     return token_graph(counts, keep | keep.T if c.symmetrise == 'max' else keep, config.flow or 'source_to_target', loops, c.edge_count_norm)
 
-@GRAPHS.register('similarity')
-def build_similarity(tokens, labels, config:GraphConfig)->TokenGraph:
-    "Similarity graph: an edge to each of the nearest codes; weight 1 for 'paper', exp(-5 JS) for 'released'"
-    histogram,c = position_histogram(tokens, config.codebook_size), config.settled()
+def similarity_graph(histogram:Tensor, config:GraphConfig)->TokenGraph:
+    "Similarity graph of counts (V, L): an edge to each of the nearest codes; weight 1 for 'paper', exp(-5 JS) for 'released'"
+    c = config.settled()
     js = js_divergence(histogram, distribution=c.distribution)
     keep = keep_smallest(js, histogram.sum(1) > 0, c.top_k)
     return token_graph(torch.exp(-(c.similarity_exponent or 0.)*js), keep, c.flow or 'source_to_target', c.self_loop, c.edge_count_norm)
+
+@GRAPHS.register('cooccurrence')
+def build_cooccurrence(tokens, labels, config:GraphConfig)->TokenGraph:
+    "Count neighbours, and make the co-occurrence graph of them"
+    return cooccurrence_graph(cooccurrence_counts(tokens, config.codebook_size, config.pairs()), config)
+
+@GRAPHS.register('similarity')
+def build_similarity(tokens, labels, config:GraphConfig)->TokenGraph:
+    "Count places, and make the similarity graph of them"
+    return similarity_graph(position_histogram(tokens, config.codebook_size), config)
 
 @GRAPHS.register('incompatibility')
 def build_incompatibility(tokens, labels, config:GraphConfig)->IncompatibilityGraph:

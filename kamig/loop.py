@@ -182,12 +182,21 @@ class _Replay:
         return value
 
 # %% ../nbs/01_loop.ipynb #rep00003
+@torch.no_grad()
+def _add_up(group, value:Tensor, params:list[nn.Parameter])->Tensor:
+    "The gradients of all shares, summed in place; the sum of their losses"
+    found = [p for p in params if p.grad is not None]
+    total,*gradients = group.add_up(value.detach(), *(p.grad for p in found))
+    for p,gradient in zip(found, gradients): p.grad.copy_(gradient)
+    return total
+
 def _optimise(run, loss:Callable, batch)->Tensor:
     "What one step does on the device; the loss before it"
     params = [p for g in run.optimiser.param_groups for p in g['params']]
     with autocast(params[0].device, run.config.precision): value = loss(batch)
     run.optimiser.zero_grad(set_to_none=True)
     value.backward()
+    if run.group: value = _add_up(run.group, value, params)
     if run.config.clip_norm: nn.utils.clip_grad_norm_(params, run.config.clip_norm)
     run.optimiser.step()
     if run.average: update_average(run.average, run.module, run.config.ema_decay)
@@ -202,16 +211,16 @@ def _stop(run, what:str):
 # %% ../nbs/01_loop.ipynb #96982354
 class _Run:
     "The state of one fit: everything that a checkpoint holds"
-    def __init__(self, module:nn.Module, config:FitConfig, seed:int, folder:Path|None, tensorboard:bool, replay:bool, *looks:int):
-        self.module,self.config,self.best = module,config,None
+    def __init__(self, module:nn.Module, config:FitConfig, seed:int, folder:Path|None, tensorboard:bool, replay:bool, group, *looks:int):
+        self.module,self.config,self.best,self.group,self.writes = module,config,None,group,group is None or group.leads()
         shapes = {k: list(v.shape) for k,v in module.state_dict().items()}
         self.key = sha256_json([asdict(config), seed, shapes, *looks])
-        replay = replay and next(module.parameters()).is_cuda
+        replay = replay and not group and next(module.parameters()).is_cuda
         self.optimiser,self.optimise = _optimiser(module, config, replay),partial(_optimise, self)
         if replay: self.optimise = _Replay(self.optimise)
         self.average = {k: p.detach().clone() for k,p in trainable(module).items()} if config.ema_decay else None
         self.checkpoint = folder/'checkpoint.pt' if folder else None
-        self.step,self.recent,self.log = 0,[],TrainingLog(folder, tensorboard)
+        self.step,self.recent,self.log = 0,[],TrainingLog(folder if self.writes else None, tensorboard)
         if self.checkpoint and self.checkpoint.exists(): self.load()
         self.log.restart(self.log.history)
 
@@ -230,7 +239,7 @@ class _Run:
         "Write the checkpoint, unless there is no folder"
         self.mean_loss()
         if not all(p.isfinite().all() for p in trainable(self.module).values()): _stop(self, 'the weights are not finite')   # the loss was taken before the step
-        if not self.checkpoint: return
+        if not (self.checkpoint and self.writes): return
         state = dict(key=self.key, module=self.module.state_dict(), optimiser=self.optimiser.state_dict(),
                      average=self.average, best=self.best, step=self.step, recent=self.recent, history=self.log.history)
         with atomic_path(self.checkpoint) as p: torch.save(state, p)
@@ -302,12 +311,19 @@ def fit(
     on_step:Callable[[int],None]|None=None,  # called after each step, e.g. to revive unused codes
     held_out:Callable|None=None,          # (module) -> number, low for good weights; the best ones are kept
     held_out_every:int=100,               # steps between looks at it; there is one after the last step, too
+    group=None,                           # `kamig.distributed`: processes that train together, whose losses add up; the first one writes
 )->Fit:
     "Train `module`, or go on with its checkpoint; `FloatingPointError` when the loss is not a number"
     folder = Path(folder) if folder else None
-    with claim(folder) if folder else nullcontext():
-        run = _Run(module, config, seed, folder, tensorboard, replay, *([held_out_every] if held_out else []))
+    with claim(folder) if folder and (group is None or group.leads()) else nullcontext():
+        run = _Run(module, config, seed, folder, tensorboard, replay, group, *([held_out_every] if held_out else []))
+        if group: _same_step(run)
         return _train(run, loss, draw, seed, desc, log_every, on_step, held_out, held_out_every)
+
+def _same_step(run:_Run):
+    "`ValueError` unless all processes of the group go on from the same step"
+    total,processes = run.group.add_up(torch.tensor(run.step), torch.tensor(1))
+    if total != run.step*processes: raise ValueError(f'the processes do not see the same checkpoint {run.checkpoint}: its folder must be one that all of them see')
 
 def _train(run:_Run, loss:Callable, draw:Callable, seed:int, desc:str, log_every:int, on_step:Callable|None, held_out:Callable|None, held_out_every:int)->Fit:
     "The steps that are left of a run"
@@ -315,7 +331,7 @@ def _train(run:_Run, loss:Callable, draw:Callable, seed:int, desc:str, log_every
     module.train()
     bar = progress(range(run.step, config.steps), desc=desc, initial=run.step, total=config.steps)
     for step in bar:
-        torch.manual_seed(mix_seed(seed, step))
+        torch.manual_seed(mix_seed(seed, step, *([run.group.rank()] if run.group else [])))    # another dropout in every process
         with memory_advice(config.batch_size, desc): run.advance(loss, draw(step))
         if on_step: on_step(step)
         if held_out and (run.step % held_out_every == 0 or run.step == config.steps): _look(run, held_out)

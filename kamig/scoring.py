@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .core import atomic_path, data_dir, default_device, generator, load_tensors, locked, progress, reading, save_tensors, sha256_file, sha256_json
 from .data import SUFFIXES, ImageFiles, Images, decoding
+from .distributed import shared_lock, turn
 from .evaluation import Reference, check_statistics, image_labels, image_metrics, possible_metrics, sample_images
 from .features import Extractor, Features, cached_features, feature_parts
 from .files import check_archive
@@ -159,10 +160,10 @@ def kept_images(
     "n images from a generator; parts that are there are not made again"
     if n < 1 or part < 1: raise ValueError(f'the number of images and the images per file must be at least 1, not {n} and {part}')
     paths = []
-    with locked(folder):
-        for at in progress(torch.arange(n).split(part), desc=desc):
+    with shared_lock(locked(folder)):
+        for i,at in enumerate(progress(torch.arange(n).split(part), desc=desc)):
             paths.append(Path(folder)/f'{int(at[0]):08d}-{len(at)}.npz')
-            if not paths[-1].exists(): write_npz(paths[-1], _checked(make(at), len(at)))
+            if turn(i) and not paths[-1].exists(): write_npz(paths[-1], _checked(make(at), len(at)))   # processes that draw together take turns
     return PartImages(paths, part)
 
 def _checked(images:Tensor, n:int)->Images:
