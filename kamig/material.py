@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import kamig
-from .core import atomic_path, check_choice, claim, data_dir, default_device, generator, locked, read_json, repo_root, sha256_json, sha256_state, to_be_made, write_json
+from .core import atomic_path, check_choice, claim, data_dir, default_device, generator, in_test, locked, read_json, repo_root, sha256_json, sha256_state, to_be_made, write_json
 from .counts import corpus_sample
 from .data import Images, load_images
 from .downloads import FILES
@@ -142,7 +142,8 @@ def output_folder(
     name:str,       # of the run
 )->Path:
     "Where a run writes its results, claimed for this process until it ends; `ValueError` if another run writes there"
-    folder = Path(out) if str(out) else data_dir()/'runs'/name
+    of_tests = [f'test-{os.getpid()}'] if in_test() else []                     # tests of several notebooks run side by side
+    folder = Path(out) if str(out) else data_dir().joinpath('runs', *of_tests, name)
     if folder.resolve() not in _claims: _claims[folder.resolve()] = claim(folder)
     return folder
 
