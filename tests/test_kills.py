@@ -21,11 +21,16 @@ HERE = Path(__file__).parent
 ENVIRONMENT = {**os.environ, 'IN_TEST': '1', 'OMP_NUM_THREADS': '1'}
 
 
+def heed_ctrl_c():
+    "Also where these tests run in the background, whose processes ignore it"
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Commands:
     "Jobs as processes: each a new interpreter, or, where that takes too long, the child of one that has imported everything"
     def __init__(self, warm):
         self.command = [sys.executable, HERE/'long_jobs.py']
-        self.server = subprocess.Popen(self.command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) if warm else None
+        self.server = subprocess.Popen(self.command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c) if warm else None
 
     def __enter__(self): return self
 
@@ -36,7 +41,7 @@ class Commands:
         "The number of the process; `end` says how it ended: 0 in peace, -9 killed"
         (folder/'started').unlink(missing_ok=True)
         if self.server is None:
-            process = subprocess.Popen([*self.command, job, folder], env=ENVIRONMENT)
+            process = subprocess.Popen([*self.command, job, folder], env=ENVIRONMENT, preexec_fn=heed_ctrl_c)
             return process.pid, process.wait
         print(job, folder, sep='\t', file=self.server.stdin, flush=True)
         return int(self.server.stdout.readline()), lambda: int(self.server.stdout.readline())
