@@ -9,6 +9,8 @@ import kamig.storage                                          # and 4
 from kamig.claims import VERDICTS, read_figures, save_claims
 from kamig.core import repo_root
 from kamig.tables import TABLES, Cell, check_table, read_records, save_table, walk
+from kamig.pages import controls_text
+from kamig.report import load_records, results_text
 
 PAPER = repo_root()/'paper'
 OURS = ('table1', 'table2', 'table4', 'table6')
@@ -82,3 +84,10 @@ def test_a_number_without_a_record_is_noticed(records, tmp_path):
     rows['AutoNAT',]['batch_size'] = Cell((17,), rows['AutoNAT',]['batch_size'].origins)
     forged = replace(table, blocks=(replace(block, columns=block.columns[1:2], rows={k: v | {'batch_size': replace(v['batch_size'], conditions={})} for k,v in rows.items()}),))
     with pytest.raises(ValueError, match='17 is not what'): check_table(save_table(forged, tmp_path)[0])
+
+
+def test_the_readme_shows_what_the_records_say(records):
+    "To write it anew: `write_between_marks` with these texts, see paper/README.md"
+    readme = (repo_root()/'README.md').read_text()
+    for mark, text in (('controls', controls_text(records['ablation'])), ('results', results_text(load_records()))):
+        assert readme.split(f'<!-- {mark} -->\n')[1].split(f'<!-- /{mark} -->')[0].strip() == text.strip(), mark
