@@ -1,6 +1,7 @@
 """The long jobs at a tiny size, each as one command that can be cut off and given again: python tests/long_jobs.py JOB FOLDER"""
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,11 @@ from kamig.tokens import TokenCache, save_tokens, tokenize
 from kamig.training import ObjectiveConfig, train_generator
 
 SIZES = dict(codebook_size=32, seq_len=16, num_classes=4, dim=32, depth=3, num_heads=2)
+
+def heed_ctrl_c():
+    "Also where these tests run in the background, whose processes ignore it"
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 
 def random(*shape, high, seed=0): return torch.randint(high, shape, generator=torch.Generator().manual_seed(seed))
 

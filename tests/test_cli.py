@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from kamig.cli import COMMANDS, main
+from long_jobs import heed_ctrl_c
 
 SMOKE = ('--scale', 'smoke', '--backbone', 'autonat')
 
@@ -111,11 +112,6 @@ def test_tables_and_figures_are_drawn_by_another_module(data):
     code, out, _ = kamig('reproduce', '--help')
     assert code == 0 and '--dry-run' in out
     assert kamig('reproduce', '--only', 'table99')[0] == 2
-
-
-def heed_ctrl_c():
-    "Also where these tests run in the background, whose processes ignore it"
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_stopped_and_resumed(tmp_path):

@@ -14,16 +14,11 @@ import pytest
 import torch
 
 from kamig.tokens import TokenCache
-from long_jobs import JOBS
+from long_jobs import JOBS, heed_ctrl_c
 from safetensors.torch import load_file
 
 HERE = Path(__file__).parent
 ENVIRONMENT = {**os.environ, 'IN_TEST': '1', 'OMP_NUM_THREADS': '1'}
-
-
-def heed_ctrl_c():
-    "Also where these tests run in the background, whose processes ignore it"
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Commands:
