@@ -1022,6 +1022,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'kamig.presets._small_sampler': ('presets.html#_small_sampler', 'kamig/presets.py'),
                                'kamig.presets.make_preset': ('presets.html#make_preset', 'kamig/presets.py'),
                                'kamig.presets.scaled': ('presets.html#scaled', 'kamig/presets.py'),
+                               'kamig.presets.scales_of': ('presets.html#scales_of', 'kamig/presets.py'),
                                'kamig.presets.usable_graphs': ('presets.html#usable_graphs', 'kamig/presets.py')},
             'kamig.published.titok': { 'kamig.published.titok._count': ('published.titok.html#_count', 'kamig/published/titok.py'),
                                        'kamig.published.titok._proxy': ('published.titok.html#_proxy', 'kamig/published/titok.py'),

@@ -45,7 +45,7 @@ class Parameters:
     "What the runnable notebooks can be told"
     backbone:str = 'maskgit'       # a registered backbone
     dataset:str = 'digits'         # digits, cifar10, imagenet, or the path of a folder of class sub-folders
-    scale:str = 'small'            # smoke, small or paper
+    scale:str = 'small'            # smoke, tiny, small or paper
     seed:int = 0                   # of everything random
     graphs:str = 'all'             # knowledge graphs, separated by commas; all: those that the backbone can use
     fidelity:str = 'paper'         # paper or released: whose definition, where the two differ

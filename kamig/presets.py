@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PUBLISHED_CHOICES', 'BACKBONE_PRESETS', 'DATA_PRESETS', 'SHRINK', 'SCALES', 'HALVES', 'ARM_CHOICES', 'BackboneSize',
            'GraphChoice', 'SamplerChoice', 'EvaluationConfig', 'LineChoice', 'PublishedChoice', 'Preset', 'Shrink',
-           'scaled', 'usable_graphs', 'make_preset', 'ArmChoice']
+           'scales_of', 'scaled', 'usable_graphs', 'make_preset', 'ArmChoice']
 
 # %% ../nbs/60_presets.ipynb #3fb498ca
 import inspect
@@ -91,7 +91,7 @@ class Preset:
     "Everything about one experiment"
     dataset:str                    # a registered name or the path of a folder
     backbone:str                   # a registered name
-    scale:str                      # 'smoke', 'small' or 'paper'
+    scale:str                      # of `SCALES`
     tokenizer:VQConfig
     tokenizer_fit:FitConfig
     line:LineChoice|None           # a line of codes upon the tokenizer's grid, for backbones that read one
@@ -171,16 +171,23 @@ SHRINK = {  #                 dim depth heads  tokens   line  pretrain finetune 
     ('digits',   'smoke'): Shrink( 32, 3, 2,      30,    20,       30,      10,      30,   64, 3e-3,      60,    2.0, 1.0, 1.0),
     ('digits',   'small'): Shrink( 64, 3, 2,     600,   600,     1500,     300,     400,  128, 3e-3,    1000,    2.0, 1.0, 2.0),
     ('cifar10',  'smoke'): Shrink( 32, 3, 2,      10,     5,       10,       5,      10,   64, 2e-3,      60,    4.5, 2.0, 1.0),
+    ('cifar10',  'tiny'):  Shrink( 64, 3, 2,    2000,  2000,     4000,     400,    2000,   64, 2e-3,    2000,    8.0, 3.0, 3.0),
     ('cifar10',  'small'): Shrink(128, 5, 2,    2000,  8000,     6000,     600,    4000,  256, 2e-3,    5000,    8.0, 3.0, 3.0),
     ('imagenet', 'smoke'): Shrink( 32, 3, 2,       5,     2,        5,       5,       5,    8, 1e-3,      24,    4.5, 2.0, 1.0),
     ('imagenet', 'small'): Shrink(256, 9, 4,  20_000, 50_000,  50_000,    1500,  10_000,  256, 1e-3,    5000,    4.5, 2.0, 1.0),
 }
-SCALES = ('smoke', 'small', 'paper')
+SCALES = ('smoke', 'tiny', 'small', 'paper')
 
 # %% ../nbs/60_presets.ipynb #56272aba
 def _data_kind(dataset:str)->str:
     "Which line of the tables a data set uses: its own, or CIFAR-10's for a folder"
     return dataset if dataset in DATA_PRESETS else 'cifar10'
+
+def scales_of(
+    dataset:str,    # a registered data set, or the path of a folder
+)->tuple[str,...]:
+    "The scales of a data set, smallest first"
+    return tuple(s for s in SCALES if s == 'paper' or (_data_kind(dataset), s) in SHRINK)
 
 def _small_sampler(sampler:SamplerChoice, s:Shrink)->SamplerChoice:
     "AutoNAT's table stays; the others get less noise and another guidance"
@@ -196,7 +203,7 @@ def _small_line(line:LineChoice|None, s:Shrink)->LineChoice|None:
 
 def scaled(preset:Preset, scale:str)->Preset:
     "The same experiment at another scale; only a preset at scale 'paper' can be shrunk"
-    check_choice('scale', scale, SCALES)
+    check_choice(f'scale of {_data_kind(preset.dataset)}', scale, scales_of(preset.dataset))
     if preset.scale != 'paper': raise ValueError(f'only a preset at scale "paper" can be shrunk, not one at "{preset.scale}"')
     if scale == 'paper': return preset
     s = SHRINK[_data_kind(preset.dataset), scale]
@@ -219,7 +226,7 @@ def usable_graphs(
 def make_preset(
     backbone:str='maskgit',       # a registered backbone
     dataset:str='digits',         # a registered data set, or the path of a folder
-    scale:str='small',            # 'smoke', 'small' or 'paper'
+    scale:str='small',            # 'smoke', 'tiny', 'small' or 'paper'; see `scales_of`
     graphs:tuple=(),              # which knowledge graphs; none named: all that the backbone can use
     fidelity:str='paper',         # 'paper' or 'released': whose definition, where they differ
 )->Preset:

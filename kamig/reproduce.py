@@ -43,14 +43,14 @@ def _reliability(experiment:Experiment, path:Path): write_json(path, measure_rel
 def _every(data:tuple, backbones:tuple, seeds:int)->list[tuple]: return [(d, b, seeds) for d in data for b in backbones]
 
 _TWO,_BOTH = ('maskgit', 'autonat'),('digits', 'cifar10')
-_SMOKE,_PAPER = _every(('digits',), ('maskgit',), 2),_every(('imagenet',), _TWO, 3)
+_SMOKE,_TINY,_PAPER = _every(('digits',), ('maskgit',), 2),_every(('cifar10',), _TWO, 3),_every(('imagenet',), _TWO, 3)
 EDITIONS = dict(   # kind of record -> scale -> (data set, backbone, number of seeds)
-    runs        = dict(smoke=_SMOKE, small=_every(('digits',), (*_TWO, 'titok', 'maskgen'), 3) + _every(('cifar10',), _TWO, 3), paper=_PAPER),
-    text        = dict(smoke=[('digits', 'maskgen', 1)], small=[('digits', 'maskgen', 3)], paper=[('imagenet', 'maskgen', 1)]),
-    ablation    = dict(smoke=_SMOKE, small=_every(_BOTH, _TWO, 8), paper=_PAPER),
-    ndcg        = dict(smoke=_SMOKE, small=_every(_BOTH, _TWO, 3), paper=_PAPER),
-    samplers    = dict(smoke=[('digits', 'maskgit', 1)], small=[('digits', 'maskgit', 1)], paper=_every(('imagenet',), _TWO, 1)),
-    reliability = dict(smoke=[('digits', 'maskgit', 1)], small=_every(_BOTH, ('maskgit',), 1), paper=[('imagenet', 'maskgit', 1)]))
+    runs        = dict(smoke=_SMOKE, tiny=_TINY, small=_every(('digits',), (*_TWO, 'titok', 'maskgen'), 3) + _every(('cifar10',), _TWO, 3), paper=_PAPER),
+    text        = dict(smoke=[('digits', 'maskgen', 1)], tiny=[], small=[('digits', 'maskgen', 3)], paper=[('imagenet', 'maskgen', 1)]),
+    ablation    = dict(smoke=_SMOKE, tiny=_every(('cifar10',), _TWO, 8), small=_every(_BOTH, _TWO, 8), paper=_PAPER),
+    ndcg        = dict(smoke=_SMOKE, tiny=_TINY, small=_every(_BOTH, _TWO, 3), paper=_PAPER),
+    samplers    = dict(smoke=[('digits', 'maskgit', 1)], tiny=_every(('cifar10',), _TWO, 1), small=[('digits', 'maskgit', 1)], paper=_every(('imagenet',), _TWO, 1)),
+    reliability = dict(smoke=[('digits', 'maskgit', 1)], tiny=[('cifar10', 'maskgit', 1)], small=_every(_BOTH, ('maskgit',), 1), paper=[('imagenet', 'maskgit', 1)]))
 _PREFIXES = dict(runs='', text='captions-', ablation='', ndcg='ndcg-', samplers='', reliability='reliability-')
 
 def record_place(kind:str, experiment:Experiment)->str:
