@@ -165,16 +165,17 @@ class Shrink:
     batch_size:int; learning_rate:float     # of pre-training; the fine-tune uses half the rate
     num_samples:int
     choice_temperature:float; guidance_scale:float   # of MaskGIT's sampler: few tokens need less noise, small models more guidance
+    dropout:float                           # of the transformer
     token_noise:float                       # choice temperature of TiTok's sampler, whose noise also reaches the tokens
 
-SHRINK = {  #                 dim depth heads  tokens   line  pretrain finetune features batch  rate  samples  choice guidance noise
-    ('digits',   'smoke'): Shrink( 32, 3, 2,      30,    20,       30,      10,      30,   64, 3e-3,      60,    2.0, 1.0, 1.0),
-    ('digits',   'small'): Shrink( 64, 3, 2,     600,   600,     1500,     300,     400,  128, 3e-3,    1000,    2.0, 1.0, 2.0),
-    ('cifar10',  'smoke'): Shrink( 32, 3, 2,      10,     5,       10,       5,      10,   64, 2e-3,      60,    4.5, 2.0, 1.0),
-    ('cifar10',  'tiny'):  Shrink( 64, 3, 2,    2000,  2000,     2500,     300,    2000,   64, 3e-3,    2000,    8.0, 3.0, 3.0),
-    ('cifar10',  'small'): Shrink(128, 5, 2,    2000,  8000,     6000,     600,    4000,  256, 2e-3,    5000,    8.0, 3.0, 3.0),
-    ('imagenet', 'smoke'): Shrink( 32, 3, 2,       5,     2,        5,       5,       5,    8, 1e-3,      24,    4.5, 2.0, 1.0),
-    ('imagenet', 'small'): Shrink(256, 9, 4,  20_000, 50_000,  50_000,    1500,  10_000,  256, 1e-3,    5000,    4.5, 2.0, 1.0),
+SHRINK = {  #                 dim depth heads  tokens   line  pretrain finetune features batch  rate  samples  choice guidance dropout noise
+    ('digits',   'smoke'): Shrink( 32, 3, 2,      30,    20,       30,      10,      30,   64, 3e-3,      60,    2.0, 1.0, 0.05, 1.0),
+    ('digits',   'small'): Shrink( 64, 3, 2,     600,   600,     1500,     300,     400,  128, 3e-3,    1000,    2.0, 1.0, 0.05, 2.0),
+    ('cifar10',  'smoke'): Shrink( 32, 3, 2,      10,     5,       10,       5,      10,   64, 2e-3,      60,    4.5, 2.0, 0.05, 1.0),
+    ('cifar10',  'tiny'):  Shrink( 64, 3, 2,    2000,  2000,     2500,     300,    2000,   64, 3e-3,    2000,    8.0, 3.0, 0.00, 3.0),
+    ('cifar10',  'small'): Shrink(128, 5, 2,    2000,  8000,     6000,     600,    4000,  256, 2e-3,    5000,    8.0, 3.0, 0.10, 3.0),
+    ('imagenet', 'smoke'): Shrink( 32, 3, 2,       5,     2,        5,       5,       5,    8, 1e-3,      24,    4.5, 2.0, 0.05, 1.0),
+    ('imagenet', 'small'): Shrink(256, 9, 4,  20_000, 50_000,  50_000,    1500,  10_000,  256, 1e-3,    5000,    4.5, 2.0, 0.10, 1.0),
 }
 SCALES = ('smoke', 'tiny', 'small', 'paper')
 
@@ -209,7 +210,7 @@ def scaled(preset:Preset, scale:str)->Preset:
     s = SHRINK[_data_kind(preset.dataset), scale]
     return replace(preset, scale=scale, sampler=_small_sampler(preset.sampler, s), line=_small_line(preset.line, s),
         tokenizer_fit = replace(preset.tokenizer_fit, steps=s.tokenizer_steps, batch_size=min(s.batch_size, preset.tokenizer_fit.batch_size), learning_rate=max(1e-3, preset.tokenizer_fit.learning_rate), warmup_steps=20),
-        size          = BackboneSize(s.dim, s.depth, s.num_heads, dropout=0.1 if s.pretrain_steps > 5000 else 0.05),
+        size          = BackboneSize(s.dim, s.depth, s.num_heads, s.dropout),
         pretrain      = FitConfig(s.pretrain_steps, s.batch_size, s.learning_rate, warmup_steps=s.pretrain_steps//20, decay='cosine', betas=(0.9, 0.99),
                                   weight_decay=preset.pretrain.weight_decay, clip_norm=1.0, ema_decay=0.99),
         finetune      = FitConfig(s.finetune_steps, s.batch_size, s.learning_rate/2, warmup_steps=s.finetune_steps//10, decay='cosine', betas=(0.9, 0.99), clip_norm=1.0, ema_decay=0.95),
