@@ -40,6 +40,12 @@ CONTRASTS = {  # (better, worse) -> question
     ('common', 'table'):         'Do common codes gain more than a free vector for each class and position?',
     ('beyond', 'ka'):            'Do information and common codes together gain more than the graphs of the paper?',
     ('beyond', 'beyond-shuffled'): 'Do they gain more than graphs that are not true?',
+    ('logits', 'head'):            'What do graphs gain that speak to the logits, beyond the head?',
+    ('logits', 'ka'):              'Is it more than what they gain at the layers?',
+    ('logits', 'logits-shuffled'): 'At the logits, do true graphs gain more than graphs that are not true?',
+    ('logits', 'logits-codes+table'): 'At the logits, do they gain more than the codes themselves and a free number for each class, position and code?',
+    ('logits', 'codes+table'):     'Do they gain more than the best adapter without graphs?',
+    ('logits-other-half', 'logits-other-half-shuffled'): 'At the logits, do true graphs gain more than others if they know none of the images they are tuned on?',
 }
 
 def usable_arms(experiment:Experiment)->list[str]:

@@ -114,7 +114,7 @@ class Kept:
 FUSION_SWITCHES = dict(  # switch -> fidelity -> value
     mean_bias    = dict(paper=False, released=True),
     keep_encoded = dict(paper=True,  released=False))
-_CHOICES = dict(fidelity=FIDELITIES, encoder=ENCODERS, position_encoder=POSITION_ENCODERS, readout=READOUTS, nodes=('token_table', 'vq_codebook'), position_slots=('all', 'visible', 'masked'), no_class=('zero', 'mean'))
+_CHOICES = dict(fidelity=FIDELITIES, encoder=ENCODERS, position_encoder=POSITION_ENCODERS, readout=READOUTS, place=('layers', 'logits'), nodes=('token_table', 'vq_codebook'), position_slots=('all', 'visible', 'masked'), no_class=('zero', 'mean'))
 
 @dataclass(frozen=True)
 class FusionConfig:
@@ -131,6 +131,7 @@ class FusionConfig:
     position_slots:str = 'all'      # where position graphs act: at 'all' positions, the 'visible' or the 'masked' ones
     no_class:str = 'zero'           # what position graphs say without a class: nothing ('zero'), or the 'mean' over all classes
     keep_encoded:bool|None = None   # in evaluation, encode token graphs once
+    place:str = 'layers'            # where graphs enter: before the 'layers', as in the paper, or at the 'logits' (see `LogitFusion`)
 
     def __post_init__(self):
         for name,choices in _CHOICES.items(): check_choice(name, getattr(self, name), choices)

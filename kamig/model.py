@@ -9,7 +9,7 @@ __all__ = ['SMALL', 'PARTS', 'KAMIG', 'augment', 'create_model', 'set_trainable'
 # %% ../nbs/40_model.ipynb #b55a42d3
 import inspect, math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -23,11 +23,12 @@ from .files import fill, rebuild
 from .fusion import FusionConfig, GraphFusion, prepared_for
 from .graphs import KnowledgeGraphs
 from .layers import BACKBONES, Backbone, SelfAttention
+from .logit_fusion import LogitFusion
 from .released import RELEASED, check_graphs, read_published, translate
 
 # %% ../nbs/40_model.ipynb #fd1fb17c
 class KAMIG(nn.Module):
-    "A backbone whose layers receive what the graphs know (Sec. 'Knowledge-Augmented Masked Image Generation')"
+    "A backbone whose layers, or logits, receive what the graphs know (Sec. 'Knowledge-Augmented Masked Image Generation')"
     codebook_size:int; mask_token_id:int; seq_len:int; dim:int; depth:int; has_null_class:bool; is_grid:bool
     num_classes:int|None
     save_pretrained:Callable[..., Path]; push_to_hub:Callable[..., str]; from_pretrained:Callable[..., 'KAMIG']   # see below
@@ -35,17 +36,21 @@ class KAMIG(nn.Module):
     def __init__(self, backbone:Backbone, graphs:KnowledgeGraphs, config:FusionConfig=FusionConfig()):
         super().__init__()
         self.backbone,self.graphs = backbone,graphs
-        self.fusion = GraphFusion(backbone.dim, backbone.depth, graphs, config)
+        self.fusion = GraphFusion(backbone.dim, backbone.depth, graphs, config) if config.place == 'layers' else LogitFusion(backbone.seq_len, graphs, config)
         for k in ('codebook_size', 'mask_token_id', 'seq_len', 'num_classes', 'dim', 'depth', 'has_null_class', 'is_grid'): setattr(self, k, getattr(backbone, k))
         self.config = {**(backbone.config or {}), **asdict(config)}
 
+    @property
+    def place(self)->str: return self.fusion.config.place       # where the graphs enter
+
     def residuals(self, tokens:Tensor, condition):
-        "What the graphs add before each layer: `depth` tensors (B, L, D)"
+        "What the graphs add before each layer: `depth` tensors (B, L, D); nothing where they enter at the logits"
+        if self.place == 'logits': return None
         return self.fusion(self.token_embedding().detach(), tokens, None if self.num_classes is None else condition)
 
     def prepared_for(self, condition)->AbstractContextManager:
         "Context manager: until its end the model is asked about these conditions and no other; what the graphs say of them is made once"
-        return prepared_for(self.fusion, None if self.num_classes is None else condition)
+        return prepared_for(self.fusion, None if self.num_classes is None else condition) if self.place == 'layers' else nullcontext()
 
     def hidden(self, tokens:Tensor, condition)->Tensor:  # (B, L, D)
         "The last features at the image positions"
@@ -56,7 +61,8 @@ class KAMIG(nn.Module):
         condition,      # of B images; (B,) classes, where `num_classes` means no class
     )->Tensor:          # (B, L, V) logits
         self.backbone.check_inputs(tokens, condition)
-        return self.head(self.hidden(tokens, condition))
+        logits = self.head(self.hidden(tokens, condition))
+        return logits if self.place == 'layers' else logits + self.fusion(tokens, None if self.num_classes is None else condition)
 
     def check_condition(self, condition, batch:int): self.backbone.check_condition(condition, batch)
     def null_condition(self, condition): return self.backbone.null_condition(condition)

@@ -259,6 +259,7 @@ class ArmChoice:
 
 _CO,_SIM,_INC = 'cooccurrence','similarity','incompatibility'
 _CODES,_TABLE = dict(encoder='none'),dict(position_encoder='table')
+_LOGITS = dict(place='logits')
 _INFORMATION,_COMMON = dict(association='information'),dict(evidence='common')
 ARM_CHOICES = {
     'head':        ArmChoice(()),
@@ -278,4 +279,9 @@ ARM_CHOICES = {
     'common-shuffled': ArmChoice((_INC,), shuffled=True, switches=_COMMON),
     'beyond':          ArmChoice(switches=_INFORMATION | _COMMON),
     'beyond-shuffled': ArmChoice(shuffled=True, switches=_INFORMATION | _COMMON),
+    'logits':             ArmChoice(fusion=_LOGITS),
+    'logits-shuffled':    ArmChoice(shuffled=True, fusion=_LOGITS),
+    'logits-codes+table': ArmChoice((_CO, _INC), fusion=_LOGITS | _CODES | _TABLE),
+    'logits-other-half':          ArmChoice(counted='first half', tuned='second half', fusion=_LOGITS),
+    'logits-other-half-shuffled': ArmChoice(counted='first half', tuned='second half', shuffled=True, fusion=_LOGITS),
 }

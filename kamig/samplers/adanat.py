@@ -105,6 +105,7 @@ def check_policy(state:Decoding, policy:Policy, num_steps:int):
     "`ValueError` for a policy of another model or another number of steps"
     if policy.dim != state.model.dim: raise ValueError(f'the policy reads features of width {policy.dim}, the model has {state.model.dim}')
     if policy.num_steps != num_steps: raise ValueError(f'the policy was made for {policy.num_steps} steps, not {num_steps}')
+    if getattr(state.model, 'place', 'layers') == 'logits': raise ValueError('a policy decodes the last features, which do not hold what graphs say at the logits')
     state.model.null_condition(state.condition)
 
 @SAMPLERS.register('adanat')
