@@ -13,7 +13,7 @@ from pathlib import Path
 from .ablation import CONTRASTS, contrasts_over_seeds
 from .claims import VERDICTS
 from .core import atomic_path, check_choice, repo_root
-from .graph_tables import group_ablation
+from .graph_tables import group_ablation, setting
 from .report import markdown_table
 
 # %% ../nbs/87_pages.ipynb #032bc9aa
@@ -32,21 +32,21 @@ def inventory(records:dict):  # kind -> address -> record, see `read_records`; -
     return pd.DataFrame({key: line(rs) for key,rs in sorted(groups.items())}).T.rename_axis(['kind', 'data', 'generator', 'scale'])
 
 # %% ../nbs/87_pages.ipynb #75fafafb
-MERITS = (('ka', 'shuffled'), ('ka', 'codes+table'), ('inc', 'table'), ('co+sim', 'codes'))   # what alone may be called the merit of the graphs
+MERITS = (('ka', 'shuffled'), ('ka', 'codes+table'), ('inc', 'table'), ('co+sim', 'codes'), ('logits', 'logits-shuffled'), ('logits', 'logits-codes+table'))   # what alone may be called the merit of the graphs
 
 def contrast_answers(
-    ablation:dict[str,dict],     # address -> ablation record
+    records:dict,                # kind -> address -> record, see `read_records`; of 'ablation', then of 'logits' what is not answered yet
     scale:str='small',
     metric:str='calibrated_nll', # lower is better
 )->list[dict]:                   # setting, contrast, question, answer, difference, low, high, seeds
     "What the seeds say to every question, setting by setting"
-    answers = []
-    for (dataset,backbone),group in group_ablation(ablation, scale).items():
+    answers = {}
+    for where,group in [found for kind in ('ablation', 'logits') for found in group_ablation(records.get(kind, {}), scale).items()]:
         if len(group) < 2: continue
         for contrast,d in contrasts_over_seeds(list(group.values()), metric).items():
             answer = 'not seen' if not d.seen else 'yes' if d.mean < 0 else 'the opposite'
-            answers.append(dict(setting=f'{Path(dataset).name}, {backbone}', contrast=contrast, question=CONTRASTS[tuple(contrast.split(' - '))], answer=answer, difference=d.mean, low=d.low, high=d.high, seeds=d.n))
-    return answers
+            answers.setdefault((setting(*where), contrast), dict(setting=setting(*where), contrast=contrast, question=CONTRASTS[tuple(contrast.split(' - '))], answer=answer, difference=d.mean, low=d.low, high=d.high, seeds=d.n))
+    return list(answers.values())
 
 def answers_frame(answers:list[dict]):  # -> DataFrame
     "A line per question, a column per setting: the answer and the difference with its interval"
@@ -66,11 +66,11 @@ def headline(answers:list[dict])->list[str]:
         lines.append(f'{mine[0]["question"]} Yes in {count["yes"]} of {len(mine)} settings; not seen in {count["not seen"]}; the opposite in {count["the opposite"]} ({contrast}).')
     return lines or ['The ablation has not been run at this scale: nothing can be said about what the graphs themselves contribute.']
 
-def controls_text(ablation:dict[str,dict], scale:str='small')->str:
+def controls_text(records:dict, scale:str='small')->str:
     "The controls for the README: the headline, then every question with what the seeds say"
-    answers = contrast_answers(ablation, scale)
+    answers = contrast_answers(records, scale)
     lines = '\n'.join(f'- {line}' for line in headline(answers))
-    return f'{lines}\n\n{markdown_table(answers_frame(answers))}\n\nDifferences of the calibrated held-out NLL, nats per hidden token, first arm minus second (negative: the first is better), with 95 % intervals over the seeds. Records in `paper/runs/ablation`.'
+    return f'{lines}\n\n{markdown_table(answers_frame(answers))}\n\nDifferences of the calibrated held-out NLL, nats per hidden token, first arm minus second (negative: the first is better), with 95 % intervals over the seeds. Records in `paper/runs/ablation` and `paper/runs/logits`.'
 
 # %% ../nbs/87_pages.ipynb #a0d23c58
 def read_claims(path:str|Path='')->dict:  # empty: paper/claims.json

@@ -89,5 +89,5 @@ def test_a_number_without_a_record_is_noticed(records, tmp_path):
 def test_the_readme_shows_what_the_records_say(records):
     "To write it anew: `write_between_marks` with these texts, see paper/README.md"
     readme = (repo_root()/'README.md').read_text()
-    for mark, text in (('controls', controls_text(records['ablation'])), ('results', results_text(load_records()))):
+    for mark, text in (('controls', controls_text(records)), ('results', results_text(load_records()))):
         assert readme.split(f'<!-- {mark} -->\n')[1].split(f'<!-- /{mark} -->')[0].strip() == text.strip(), mark
