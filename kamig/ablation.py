@@ -57,7 +57,7 @@ def usable_arms(experiment:Experiment)->list[str]:
 def arm_scores(experiment:Experiment, arm:str, version:str='average')->dict[str,Tensor]:  # 'nll', 'calibrated_nll', 'ndcg' and their values at each ratio (N/2,)
     "What one arm scores on each held-out image that nothing is fitted to or chosen by, and the means over the mask ratios"
     p,model,(tokens,labels) = experiment.preset,experiment.arm(arm).version(version),experiment.tokens('heldout').all()
-    places = split_places(torch.arange(len(labels)))[1]
+    places = split_places(torch.arange(len(labels)), at_most=p.evaluation.num_heldout)[1]
     plain = token_metrics(model, tokens, experiment.condition(labels, torch.arange(len(labels))), p.evaluation.ratios, places=places)
     means = {m: torch.stack([v for k,v in plain.items() if k.startswith(f'{m}@')]).mean(0) for m in ('nll', 'ndcg')}
     return plain | means | calibrated_scores(experiment, arm, version)[0]

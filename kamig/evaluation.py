@@ -326,21 +326,23 @@ def best_temperature(
 def split_places(
     places:Tensor,   # (n,) long
     seed:int=0,
+    at_most:int|None=None,  # places of each half; None: all
 )->tuple[Tensor,Tensor]:  # places to fit on and places to measure on, in order
     "Two halves of some images, by lot"
-    return tuple(places[half].sort().values for half in uniform(places, seed, shape=()).argsort().tensor_split(2))
+    return tuple(places[half[:at_most]].sort().values for half in uniform(places, seed, shape=()).argsort().tensor_split(2))
 
 def calibrated_nll(
     model:nn.Module, tokens, labels,  # as for `token_metrics`
     ratios:tuple=(.3, .5, .7, .9),
     seed:int=0,                       # of the masks, and of which images serve for fitting
     bounds:tuple[float,float]=(.25, 4.),  # between which the temperature is looked for
+    at_most:int|None=None,            # images of each half; None: all
     **options,                        # batch_size, precision
 )->dict[str,Tensor]:                  # 'places' (n,), and for each ratio 'nll@0.3' (n,), 'calibrated_nll@0.3' (n,), 'temperature@0.3'
     "NLL of half of the images, raw and at the temperature that is best for the other half; `NoBestTemperature` where there is none"
     everyone = _check_tokens(tokens, labels, ratios, None)
     if len(everyone) < 2: raise ValueError('two images at least are needed: one to fit on, one to measure')
-    (fit,test),found = split_places(everyone, seed),{}
+    (fit,test),found = split_places(everyone, seed, at_most),{}
     temperatures = {r: best_temperature(model, tokens, labels, r, fit, seed, bounds=bounds, **options) for r in ratios}
     for prefix,temperature in (('', 1.), ('calibrated_', temperatures)):
         values = token_metrics(model, tokens, labels, ratios, seed, metrics=('nll',), places=test, temperature=temperature, **options)

@@ -276,9 +276,9 @@ def token_scores(experiment:Experiment, arm:str, version:str='average')->dict[st
     "Held-out likelihood and NDCG of one arm, and their means over the mask ratios ('nll', 'ndcg')"
     return _with_mean(token_metrics(experiment.arm(arm).version(version), *_heldout(experiment), experiment.preset.evaluation.ratios), 'nll', 'ndcg')
 
-def calibrated_scores(experiment:Experiment, arm:str, version:str='average')->tuple[dict[str,Tensor],dict[str,float]]:  # name -> (N/2,) values; 'temperature@0.3' -> number
-    "Likelihood of half of the held-out images at the temperatures that suit the other half, and its mean over the mask ratios ('calibrated_nll'); nothing if no temperature suits, as for a model that is hardly trained"
-    try: found = calibrated_nll(experiment.arm(arm).version(version), *_heldout(experiment), experiment.preset.evaluation.ratios)
+def calibrated_scores(experiment:Experiment, arm:str, version:str='average')->tuple[dict[str,Tensor],dict[str,float]]:  # name -> (n,) values; 'temperature@0.3' -> number
+    "Likelihood of half of the held-out images, or of as many as the preset says, at the temperatures that suit the other half, and its mean over the mask ratios ('calibrated_nll'); nothing if no temperature suits, as for a model that is hardly trained"
+    try: found = calibrated_nll(experiment.arm(arm).version(version), *_heldout(experiment), experiment.preset.evaluation.ratios, at_most=experiment.preset.evaluation.num_heldout)
     except NoBestTemperature: return {}, {}
     scores = {k: v for k,v in found.items() if k.startswith('calibrated_nll@')}
     return _with_mean(scores, 'calibrated_nll'), {k: v.item() for k,v in found.items() if k.startswith('temperature@')}

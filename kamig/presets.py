@@ -61,6 +61,7 @@ class EvaluationConfig:
     num_samples:int                      # generated images per arm
     feature_fit:FitConfig                # training of the local feature network
     ratios:tuple = (.3, .5, .7, .9)      # mask ratios of the token metrics
+    num_heldout:int|None = None          # held-out images that the likelihood is measured on, and as many to fit its temperature on; None: all, in halves
     labels:str = 'balanced'              # classes of the generated images: 'balanced', or 'random' as in the released code
 
     def __post_init__(self): check_choice('draw of labels', self.labels, LABEL_DRAWS)
@@ -167,12 +168,13 @@ class Shrink:
     choice_temperature:float; guidance_scale:float   # of MaskGIT's sampler: few tokens need less noise, small models more guidance
     dropout:float                           # of the transformer
     token_noise:float                       # choice temperature of TiTok's sampler, whose noise also reaches the tokens
+    num_heldout:int|None = None             # held-out images that the likelihood is measured on
 
 SHRINK = {  #                 dim depth heads  tokens   line  pretrain finetune features batch  rate  samples  choice guidance dropout noise
     ('digits',   'smoke'): Shrink( 32, 3, 2,      30,    20,       30,      10,      30,   64, 3e-3,      60,    2.0, 1.0, 0.05, 1.0),
     ('digits',   'small'): Shrink( 64, 3, 2,     600,   600,     1500,     300,     400,  128, 3e-3,    1000,    2.0, 1.0, 0.05, 2.0),
     ('cifar10',  'smoke'): Shrink( 32, 3, 2,      10,     5,       10,       5,      10,   64, 2e-3,      60,    4.5, 2.0, 0.05, 1.0),
-    ('cifar10',  'tiny'):  Shrink( 64, 3, 2,    2000,  2000,     2500,     300,    2000,   64, 3e-3,    2000,    8.0, 3.0, 0.00, 3.0),
+    ('cifar10',  'tiny'):  Shrink( 64, 3, 2,    2000,  2000,     2500,     300,    2000,   64, 3e-3,    2000,    8.0, 3.0, 0.00, 3.0, num_heldout=1000),
     ('cifar10',  'small'): Shrink(128, 5, 2,    2000,  8000,     6000,     600,    4000,  256, 2e-3,    5000,    8.0, 3.0, 0.10, 3.0),
     ('imagenet', 'smoke'): Shrink( 32, 3, 2,       5,     2,        5,       5,       5,    8, 1e-3,      24,    4.5, 2.0, 0.05, 1.0),
     ('imagenet', 'small'): Shrink(256, 9, 4,  20_000, 50_000,  50_000,    1500,  10_000,  256, 1e-3,    5000,    4.5, 2.0, 0.10, 1.0),
@@ -214,7 +216,7 @@ def scaled(preset:Preset, scale:str)->Preset:
         pretrain      = FitConfig(s.pretrain_steps, s.batch_size, s.learning_rate, warmup_steps=s.pretrain_steps//20, decay='cosine', betas=(0.9, 0.99),
                                   weight_decay=preset.pretrain.weight_decay, clip_norm=1.0, ema_decay=0.99),
         finetune      = FitConfig(s.finetune_steps, s.batch_size, s.learning_rate/2, warmup_steps=s.finetune_steps//10, decay='cosine', betas=(0.9, 0.99), clip_norm=1.0, ema_decay=0.95),
-        evaluation    = replace(preset.evaluation, num_samples=s.num_samples, feature_fit=replace(preset.evaluation.feature_fit, steps=s.feature_steps, batch_size=min(s.batch_size, 128), warmup_steps=20)))
+        evaluation    = replace(preset.evaluation, num_samples=s.num_samples, num_heldout=s.num_heldout, feature_fit=replace(preset.evaluation.feature_fit, steps=s.feature_steps, batch_size=min(s.batch_size, 128), warmup_steps=20)))
 
 # %% ../nbs/60_presets.ipynb #078e19c9
 def usable_graphs(
