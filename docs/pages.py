@@ -190,8 +190,18 @@ def constants(cell:Cell)->list[str]:
             out += [f'`````{{py:data}} {name}', *folded('Value', code), '`````', '']
     return out
 
-def reference(nb:Notebook)->str:
+def public_names(nb:Notebook, modules:dict[str,Notebook])->str:
+    "The page of the names that can be had from the top of the package: each with its first line and a link to its module"
+    values = {t.id: n.value for c in nb.cells for n in c.tree if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
+    homes = {name: k.arg for k in values['_HOMES'].keywords for name in ast.literal_eval(k.value).split()}
+    said = {(m, n.name): (ast.get_docstring(n) or '').split('\n')[0] for m in {*homes.values()} for c in modules[m].cells if c.exported for n in c.tree if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+    rows = [f'| {{py:obj}}`~kamig.{home}.{name}` | {plain(said[home, name])} |' for name,home in sorted(homes.items(), key=lambda x: x[0].lower())]
+    return '\n'.join(['# Names at the top', '', 'What most programs need: `from kamig import build_graphs, create_model, sample`. Nothing is imported before it is used. Where these names come from is told in the notebook '
+                      f'[{nb.label}](../notebooks/{nb.path.name}).', '', '| name | what it is |', '|---|---|', *rows, ''])
+
+def reference(nb:Notebook, modules:dict[str,Notebook])->str:
     "The API page of one module, in the order of its notebook"
+    if nb.module == '__init__': return public_names(nb, modules)
     lines = [f'# kamig.{nb.module}', '', f'*{nb.subtitle}*' if nb.subtitle else '', '', f'Defined and explained in the notebook [{nb.label}](../notebooks/{nb.path.name}).', '', f'```{{py:module}} kamig.{nb.module}', '```', '']
     shown,section = set(),None
     for i,cell in enumerate(nb.cells):
@@ -237,7 +247,20 @@ def glossary(numbered:list[Notebook])->str:
             '\n\n## Shapes\n\nOne alphabet of shapes is used everywhere.\n\n| shape | what |\n|---|---|\n| `tokens (B, L)` | integer codes: B images of L codes; `mask_token_id` where hidden |\n| `labels (B,)` | classes; `num_classes` stands for no class |\n'
             '| `logits (B, L, V)` | a score for each of V codes at each position |\n| `residuals[i] (B, L, D)` | what knowledge adds before layer i, at width D |\n| `adjacency (V, V)` | which code chose which |\n| `images (B, 3, H, W)` | bytes, or floats in [0, 1] |\n')
 
+def findings_of(readme:str)->str:
+    "What the README says was found: its section, without the heading"
+    return m[1].strip() if (m := re.search(r'^## What was found so far\n(.*?)(?=^## )', readme, re.S | re.M)) else ''
+
+def unbroken(text:str)->str:
+    "A number stays with its error: lines may end before the sign, not after it"
+    return re.sub(r'(±|margin) (?=[-\d])', '\\1\u00a0', text)
+
 def in_short(readme:str)->str:
+    "The finding in a paragraph, the questions with their answers, and the claims as a small table: a line per generator"
+    headline,questions = findings_of(readme).split('\n\n')[0],re.search(r'<!-- controls -->\n((?:- .*\n)+)', readme)
+    return unbroken('\n'.join([headline, '', *([questions[1]] if questions else []), '', claims_in_short(readme)]))
+
+def claims_in_short(readme:str)->str:
     "The claims of the README's results as a small table: a line per generator; all results where there is no such table"
     marked = m[1] if (m := re.search(r'<!-- results -->\n(.*?)<!-- /results -->', readme, re.S)) else ''
     rows = [[x.strip() for x in line.strip('|').split('|')] for line in marked.splitlines() if line.startswith('|')]
@@ -248,14 +271,14 @@ def in_short(readme:str)->str:
     claims = list(dict.fromkeys(c for line in found.values() for c in line))
     return '\n'.join(['| ' + ' | '.join([*head[:2], *claims]) + ' |', '|' + '---|'*(2 + len(claims)), *('| ' + ' | '.join([*key, *(line.get(c, '') for c in claims)]) + ' |' for key,line in found.items())]) + '\n'
 
-def relinked(text:str, known:dict[str,str])->str:
-    "A file of the repository's root as a page: links to what the site has lead there, other relative ones become plain text"
+def relinked(text:str, known:dict[str,str], pictures:bool=False)->str:
+    "A file of the repository's root as a page: links to what the site has lead there, other relative ones become plain text; pictures are left out, or looked for in the root"
     def link(m):
         title,target = m[1],m[2]
         if re.match(r'https?:|mailto:|#', target): return m[0]
         path,_,anchor = target.partition('#')
         return f'[{title}]({known[path]}{"#" + anchor if anchor else ""})' if path in known else title
-    return re.sub(r'(?<!!)\[([^\]]*)\]\(([^)\s]+)\)', link, re.sub(r'!\[[^\]]*\]\([^)]*\)', '', text))
+    return re.sub(r'(?<!!)\[([^\]]*)\]\(([^)\s]+)\)', link, re.sub(r'!\[([^\]]*)\]\(([^)]*)\)', r'![\1](../\2)' if pictures else '', text))
 
 def project(root:Path, known:dict[str,str])->dict[str,str]:
     "Contributing and changelog where the repository has them, and the page that leads to them"
@@ -265,22 +288,19 @@ def project(root:Path, known:dict[str,str])->dict[str,str]:
     page = ['# The project', '', *tests, f'Version {version(root)}, licence Apache 2.0. This package is independent of the paper\'s authors; please cite their paper:', '', cite, '', *tree([n[:-3] for n in found])]
     return found | {'project.md': '\n'.join(page)}
 
-def results(root:Path, executed:list[Notebook])->str:
-    "Tables of the README, what was claimed of them, and the executed notebooks"
+def results(root:Path, executed:list[Notebook], known:dict[str,str])->str:
+    "What the README says was found, a link to the claims, and the executed notebooks"
     claims = root/'docs'/'claims.md'
-    readme = (root/'README.md').read_text()
-    marked = m[1] if (m := re.search(r'<!-- results -->\n(.*?)<!-- /results -->', readme, re.S)) else ''
     listed = [f'- [{nb.name}](results/{nb.path.name})' for nb in executed]
-    extra = [f'What follows from them, claim by claim, is on the page [Claims](claims.md).', ''] if claims.exists() else []
-    return '\n'.join(['# Findings', '', 'What was measured here. All of it is small: models two hundred times smaller than the published ones, on other data. A claim that did not hold is listed like one that did.', '', *extra,
-                      '## In short', '', 'How many of the seeds supported a claim, and by how much: mean ± standard deviation over the seeds.', '', in_short(readme), '', '## Numbers', '', marked, '',
-                      'The second arm, *head tuned*, is missing in the paper. Without it, "knowledge helps" and "a little more training helps" cannot be told apart. Likelihood margins are differences of the held-out negative log-likelihood, in nats per hidden token; the Fréchet distance comes from one set of samples per seed.', '',
+    extra = ['What the paper claims, sentence by sentence, each with its verdict here, is on the page [Claims](claims.md).', ''] if claims.exists() else []
+    text = re.sub(r'^###(?= )', '##', unbroken(relinked(findings_of((root/'README.md').read_text()), known, pictures=True)), flags=re.M)
+    return '\n'.join(['# Findings', '', 'All of this is small: models two hundred times smaller than the published ones, on other data. A claim that did not hold is listed like one that did.', '', *extra, text, '',
                       '## Executed notebooks', '', 'The main job as it ran for two of the records:', '', *listed, '', '```{toctree}', ':hidden:', '', *(['claims'] if claims.exists() else []), *(f'results/{nb.name}' for nb in executed), '```', ''])
 
 def api_index(numbered:list[Notebook])->str:
     lines = ['# Reference', '', 'One page per module. A table under a signature lists its parameters with their shapes and meaning, as they stand in the source. Below each section: worked examples that are run as tests, and the source.', '']
     for decade,(_,title) in GROUPS.items():
-        rows = [f'| [kamig.{nb.module}]({nb.module}.md) | {nb.subtitle} |' for nb in numbered if int(nb.number)//10 == decade]
+        rows = [f'| [{"kamig" if nb.module == "__init__" else f"kamig.{nb.module}"}]({nb.module}.md) | {nb.subtitle} |' for nb in numbered if int(nb.number)//10 == decade]
         if rows: lines += [f'## {title}', '', '| module | in one line |', '|---|---|', *rows, '']
     return '\n'.join([*lines, '```{toctree}', ':hidden:', '', *sorted(nb.module for nb in numbered), '```', ''])
 
@@ -292,13 +312,13 @@ def write(root:Path, docs:Path):
     for nb in numbered: made[docs/'notebooks'/nb.path.name] = page_of(nb, f'*Notebook `nbs/{nb.path.name}`, module [`kamig.{nb.module}`](../api/{nb.module}.md).*', nb.label)
     for nb in runnable: made[docs/'run'/nb.path.name] = page_of(nb, f'*Notebook `{nb.path.relative_to(root)}`, to be run with papermill or in JupyterLab; shown without outputs.*')
     for nb in executed: made[docs/'results'/nb.path.name] = page_of(nb, f'*Executed: `paper/executed/{nb.path.name}`.*', f'{nb.title}: {nb.name}')
-    for nb in numbered: made[docs/'api'/f'{nb.module}.md'] = reference(nb)
+    for nb in numbered: made[docs/'api'/f'{nb.module}.md'] = reference(nb, {n.module: n for n in numbered})
     rows = [f'| [{nb.title}](run/{nb.path.name}) | {nb.subtitle} |' for nb in runnable]
     made[docs/'run.md'] = '\n'.join(['# Notebooks to run', '', 'Each has one cell of parameters and runs from top to bottom, in JupyterLab or with papermill. What a stage made is kept and found again.', '', '| notebook | what, and how it is started |', '|---|---|', *rows, '', '```{toctree}', ':hidden:', '', *(f'run/{nb.name}' for nb in runnable), '```', ''])
-    made |= {docs/'api'/'index.md': api_index(numbered), docs/'glossary.md': glossary(numbered), docs/'findings.md': results(root, executed)}
+    made |= {docs/'api'/'index.md': api_index(numbered), docs/'glossary.md': glossary(numbered)}
     known = {str(p.relative_to(root)): str(q.relative_to(docs)) for p,q in [(nb.path, docs/('notebooks' if nb.number else 'run')/nb.path.name) for nb in numbered + runnable] + [(nb.path, docs/'results'/nb.path.name) for nb in executed]}
     known |= {f'docs/{p.relative_to(docs)}': str(p.relative_to(docs)) for p in docs.rglob('*.md')} | {f'{n}.md': f'{n.lower()}.md' for n in ('CONTRIBUTING', 'CHANGELOG') if (root/f'{n}.md').exists()}
-    made |= {docs/name: text for name,text in project(root, known).items()} | {docs/'_short.md': in_short((root/'README.md').read_text())}
+    made |= {docs/'findings.md': results(root, executed, known)} | {docs/name: text for name,text in project(root, known).items()} | {docs/'_short.md': in_short((root/'README.md').read_text())}
     for folder in ('notebooks', 'run', 'results', 'api'):
         for old in (docs/folder).glob('*') if (docs/folder).exists() else ():
             if old.is_file() and old not in made: old.unlink()

@@ -108,10 +108,18 @@ def test_published_files_are_listed_and_looked_for(data):
     assert done('download', 'inception', '--dry-run')['would'][0]['state'] == 'to be fetched'
 
 
-def test_tables_and_figures_are_drawn_by_another_module(data):
-    code, out, _ = kamig('reproduce', '--help')
-    assert code == 0 and '--dry-run' in out
-    assert kamig('reproduce', '--only', 'table99')[0] == 2
+def test_tables_and_figures_are_drawn_again(data, tmp_path):
+    code, out, err = kamig('reproduce', '--only', 'table3', '--records', tmp_path/'none', '--dry-run')
+    assert code == 0 and 'table3' in err and not (tmp_path/'none').exists()
+    assert {(task['name'], task['state']) for task in json.loads(out)['tasks'] if task['kind'] == 'notebook'} == {('table3', 'to draw')}
+    code, out, err = kamig('reproduce', '--only', 'table99')
+    assert (code, out) == (2, '') and err.startswith("kamig: unknown table or figure 'table99'; choose one of: ")
+
+
+def test_help_tells_the_words():
+    shown = {name: ' '.join(kamig(name, '--help')[1].split()).replace('- ', '-') for name in COMMANDS}       # lines may end at a hyphen
+    assert 'the generator: autonat, maskgen, maskgit, titok, titok-uvit (default: maskgit)' in shown['train']
+    assert 'usage: kamig reproduce' in shown['reproduce'] and 'tensorboard, wandb' in shown['graphs']
 
 
 def test_stopped_and_resumed(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted(p for p in (ROOT/'docs').rglob('*.md') if not {'_build', 'notebooks', 'api', 'run', 'results'} & set(p.relative_to(ROOT/'docs').parts))
+PAGES = [ROOT/'README.md', *sorted(p for p in (ROOT/'docs').rglob('*.md') if not {'_build', 'notebooks', 'api', 'run', 'results'} & set(p.relative_to(ROOT/'docs').parts))]
 BLOCK = re.compile(r'(<!-- tested -->\n)?```python\n(.*?)```', re.S)
 
 
@@ -31,6 +31,15 @@ def test_code_of_a_page(page, tmp_path):
     rows = {m[1]: m[0] for m in re.finditer(r'\| `([a-z-]+)` \| \d+ M \|.*', page.read_text())}
     for name, (weights, tuning, operations, seconds) in json.loads((tmp_path/'table.json').read_text()).items():
         assert rows[name].startswith(f'| `{name}` | {weights} M | {tuning} | {operations} | {seconds} |'), rows[name]
+
+
+def test_the_readme_names_every_notebook():
+    "The ranges of its table; a notebook that runs stands there by its name"
+    table = re.search(r'\| notebooks \| what \|\n.*?\n\n', (ROOT/'README.md').read_text(), re.S)[0]
+    named = {word for line in table.splitlines() for word in re.findall(r'`(.*?)`', line)}
+    numbers = {n for line in table.splitlines() for a, _, b in re.findall(r'`(\d\d)`(–`(\d\d)`)?', line) for n in range(int(a), int(b or a) + 1)}
+    assert {n.name for n in (ROOT/'nbs').glob('[0-9]*.ipynb') if int(n.name[:2]) not in numbers} == set()
+    assert {n.stem for n in (ROOT/'nbs').glob('[!0-9]*.ipynb')} <= named
 
 
 @pytest.fixture(scope='module')

@@ -64,7 +64,7 @@ def test_a_folder_of_images_is_a_data_set(tmp_path):
     (('backbne', 'autonat'), "unknown parameter of this notebook 'backbne'; choose one of: backbone, dataset, fidelity, graphs, out, scale, seed, trackers"),
     (('backbone', 'maskgat'), "unknown backbone 'maskgat'; choose one of: autonat, maskgen, maskgit"),
     (('dataset', 'nowhere'), "unknown data set 'nowhere'; choose one of: cifar10, digits, imagenet"),
-    (('scale', 'big'), "unknown scale 'big'; choose one of: paper, small, smoke"),
+    (('scale', 'big'), "unknown scale of digits 'big'; choose one of: paper, small, smoke"),
 ])
 def test_a_wrong_parameter_stops_before_any_work(tmp_path, parameter, sentence):
     done = papermill('train.ipynb', tmp_path/'out.ipynb', tmp_path/'data', parameter)

@@ -50,6 +50,17 @@ def test_documents_name_files_that_exist():
 
 
 @pytest.mark.slow
+def test_a_program_beside_a_clone_finds_the_package(tmp_path):
+    "The clone is a folder named kamig, too, and lies nearer"
+    environment = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')}
+    def run(*command): return subprocess.run([str(c) for c in command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    run('git', 'clone', '--quiet', ROOT, tmp_path/'kamig')
+    run(sys.executable, '-m', 'venv', tmp_path/'venv')
+    run(tmp_path/'venv/bin/pip', 'install', '--quiet', '--no-deps', '-e', tmp_path/'kamig')
+    assert run(tmp_path/'venv/bin/python', '-c', 'import kamig; print(kamig.__version__)').strip() == kamig.__version__
+
+
+@pytest.mark.slow
 def test_the_wheel_works_away_from_the_repository(tmp_path):
     def run(*command, **kwargs):
         environment = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'IN_TEST', 'VIRTUAL_ENV')} | dict(KAMIG_DATA=str(tmp_path/'data'))
