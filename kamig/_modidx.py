@@ -1208,7 +1208,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                  'kamig.reproduce.recorded_seconds': ('reproduce.html#recorded_seconds', 'kamig/reproduce.py'),
                                  'kamig.reproduce.render_report': ('reproduce.html#render_report', 'kamig/reproduce.py'),
                                  'kamig.reproduce.reproduce': ('reproduce.html#reproduce', 'kamig/reproduce.py'),
-                                 'kamig.reproduce.reproduce_command': ('reproduce.html#reproduce_command', 'kamig/reproduce.py'),
                                  'kamig.reproduce.spoken': ('reproduce.html#spoken', 'kamig/reproduce.py'),
                                  'kamig.reproduce.summary': ('reproduce.html#summary', 'kamig/reproduce.py')},
             'kamig.results': { 'kamig.results._arm_rows': ('results.html#_arm_rows', 'kamig/results.py'),

@@ -170,7 +170,6 @@ def _map_panel(ax, data:dict, name:str, letter:str):
     size = 22 if len(at) <= 128 else 8
     ax.scatter(*at[~rare].T.numpy(), s=size, color=COLOURS['grey'], linewidth=0, label='codes')
     ax.scatter(*at[rare].T.numpy(), s=1.6*size, color=COLOURS['vermilion'], marker='^', linewidth=0, label='the rarest tenth')
-    reach = (at.amax(0) - at.amin(0)).clamp(min=1e-6)
     scale = (at.amax(0) - at.amin(0)).clamp(min=1e-6)
     marked = {mark: at[code] for mark,code in data['marked'].items()}
     for mark,place in marked.items():

@@ -311,17 +311,16 @@ def best_temperature(
     places = _check_tokens(tokens, labels, (ratio,), places)
     low,high = bounds
     if not 0 < low < high < float('inf'): raise ValueError(f'bounds must be two positive numbers, the smaller one first, not {bounds}')
+    logs = torch.linspace(np.log2(low), np.log2(high), 33, dtype=torch.float64)
+    total = torch.zeros(33, dtype=torch.float64)
     with evaluating(model):
-        for points in (33, 17):        # the whole range, then the stretch around the best; the likelihood has one maximum in 1/temperature
-            tried = torch.logspace(np.log2(low), np.log2(high), points, base=2, dtype=torch.float64).tolist()
-            total = torch.zeros(points, dtype=torch.float64)
-            for logits,targets,mask in _predictions(model, tokens, labels, places, ratio, seed, batch_size, precision):
-                hidden,truth = logits[mask].float(),targets[mask]
-                total += torch.stack([nn.functional.cross_entropy(hidden/t, truth, reduction='sum') for t in tried]).double().cpu()
-            best = int(total.argmin())
-            if points == 33 and best in (0, 32): raise NoBestTemperature(f'the best temperature is not between {low:g} and {high:g}: give other bounds, or train the model longer')
-            low,high = tried[max(best-1, 0)],tried[min(best+1, points-1)]
-    return tried[best]
+        for logits,targets,mask in _predictions(model, tokens, labels, places, ratio, seed, batch_size, precision):
+            hidden,truth = logits[mask].float(),targets[mask]
+            total += torch.stack([nn.functional.cross_entropy(hidden/t, truth, reduction='sum') for t in (2**logs).tolist()]).double().cpu()
+    best = int(total.argmin())
+    if best in (0, 32): raise NoBestTemperature(f'the best temperature is not between {low:g} and {high:g}: give other bounds, or train the model longer')
+    before,here,after = total[best-1:best+2].tolist()              # the likelihood has one maximum in 1/temperature: the top of the parabola through the best three
+    return 2**(logs[best] + (logs[1] - logs[0])*(before - after)/(2*(before - 2*here + after))).item()
 
 def split_places(
     places:Tensor,   # (n,) long

@@ -115,7 +115,7 @@ def table3(
     notes = ['NLL in nats per hidden token of held-out images, mean over four mask ratios; calibrated: at the temperature that suits other held-out images best. Mean ± standard deviation over seeds, each with its own backbone.',
              'Differences are paired by seed, with 95 % t-intervals; not seen: the interval holds zero. Bold: better than every other row by more than the paired differences vary; most columns have no such row.',
              "The paper's first row was never tuned; ours, the head alone, was tuned like all others."]
-    made = [f'{made_with(used)}.'] if used else [f'There are no records at scale {scale} yet: `python -m kamig.reproduce --scale {scale} --only table3 --run missing` makes them.']
+    made = [f'{made_with(used)}.'] if used else [f'There are no records at scale {scale} yet: `kamig reproduce --scale {scale} --only table3 --run missing` makes them.']
     return Table('table3', f'All subsets of the three graphs, at {scale} scale.', (*(_subset_block(key, group) for key,group in groups.items()), _printed_block(walk('reported.json'))), (*notes, *made))
 
 # %% ../nbs/85_graph_tables.ipynb #1d9204c2
@@ -190,6 +190,6 @@ def table5(
     notes = ['Differences over seeds are paired, with 95 % t-intervals; each seed has its own backbone. Those of one training have 95 % bootstrap intervals over its images. Not seen: the interval holds zero.',
              'All positions: the visible ones count as zero, so the numbers are those of the hidden positions times the share of hidden positions. Where there are fewer than 100 codes, every rank gains something.',
              f"A ranking of the paper's 1,024 codes by chance scores {chance_ndcg(1024):.4f} over hidden positions; over all positions {.3*chance_ndcg(1024):.4f} where 30 % are hidden, and {.5*chance_ndcg(1024):.4f} where half are. Which reading the paper prints, it does not say."]
-    made = [f'{made_with(used)}.'] if used else [f'There are no records at scale {scale} yet: `python -m kamig.reproduce --scale {scale} --only table5 --run missing` makes them.']
+    made = [f'{made_with(used)}.'] if used else [f'There are no records at scale {scale} yet: `kamig reproduce --scale {scale} --only table5 --run missing` makes them.']
     blocks = [make(key, group) for make,which in ((_over_seeds, groups), (_over_seeds, more), (_seed_by_seed, groups)) for key,group in which.items()]
     return Table('table5', f'NDCG@100 of the true token with and without the incompatibility graph, at {scale} scale.', (*blocks, _printed_ranking()), (*notes, *made))

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['EDITIONS', 'NEEDS', 'VARIANTS', 'PLACES', 'LAST', 'NOTEBOOK_SECONDS', 'record_place', 'Drawing', 'drawings', 'Task',
            'recorded_seconds', 'expected_seconds', 'record_tasks', 'make_records', 'notebook_tasks', 'draw_notebook',
-           'render_report', 'draw', 'reproduce', 'spoken', 'summary', 'reproduce_command']
+           'render_report', 'draw', 'reproduce', 'spoken', 'summary']
 
 # %% ../nbs/88_reproduce.ipynb #ee4bfcd8
-import argparse, json, os, subprocess, sys, tempfile, time
+import json, os, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -260,25 +260,5 @@ def summary(lines:list[dict], run:str='none')->str:
         if l['state'] != 'there': groups.setdefault((l['kind'], l['name'].split('-seed')[0], l['state']), []).append(l)
     shown = [f'{kind:9} {name:50} {state}' + (f', {len(ls)} seeds' if len(ls) > 1 else '') + (f': {total(ls)}' if state in ('missing', 'to draw', 'drawn now') else '') for (kind,name,state),ls in groups.items()]
     there,missing,todraw = ([l for l in lines if l['state'] in states] for states in (('there',), ('missing',), ('to draw', 'drawn now')))
-    made = 'are left as they are; --run missing makes them' if run == 'none' else 'are made first'
+    made = 'are left out of the tables; --run missing makes them' if run == 'none' else 'are made first'
     return '\n'.join([*shown, f'{len(there)} records are there' + (f'; {len(missing)} are missing and {made}: {total(missing)} of training' if missing else ''), f'{len(todraw)} to draw: {total(todraw)}, two at a time'])
-
-def reproduce_command(arguments:list[str]|None=None)->int:  # 0; 1 if a notebook failed
-    "The command"
-    parser = argparse.ArgumentParser(prog='python -m kamig.reproduce', description='Draw the tables and figures again from the run records, or make missing records first.')
-    parser.add_argument('--scale', default='small', choices=SCALES, help='scale of the records (default: small)')
-    parser.add_argument('--only', nargs='+', default=[], metavar='NAME', help='tables and figures: table3, figure8, controls, ...')
-    parser.add_argument('--run', default='none', choices=('none', 'missing'), help='missing: make the records that are not there; none: train nothing (default)')
-    parser.add_argument('--datasets', nargs='+', default=[], metavar='NAME', help='make records of these data sets only')
-    parser.add_argument('--records', default='', help='folder of records (default: paper/runs)')
-    parser.add_argument('--out', default='', help='folder for tables and figures (default: those of the repository)')
-    parser.add_argument('--dry-run', action='store_true', help='say what would be done, and how long it would take')
-    parser.add_argument('--again', action='store_true', help='draw also what has not changed')
-    chosen = vars(parser.parse_args(arguments))
-    try: lines = reproduce(**chosen)
-    except (KeyError, ValueError, FileNotFoundError) as e: parser.error(e.args[0])
-    print(summary(lines, chosen['run']))
-    return int(any(l['state'].startswith('failed') for l in lines))
-
-# %% ../nbs/88_reproduce.ipynb #c9e1a2b1
-if __name__ == '__main__' and '__file__' in globals(): sys.exit(reproduce_command())

@@ -68,7 +68,8 @@ def _mark_rows(group:dict[tuple,dict])->dict[tuple,dict]:
 def run_blocks(group:dict[tuple,dict])->list[Block]:
     "The arms of comparable experiments, and their marks"
     (dataset,_,scale),sources = next(iter(group.items()))
-    arm,counts = (r := next(iter(sources.values())))['arms']['ka'],r['counts']
+    r = next(iter(sources.values()))
+    arm = r['arms']['ka']
     where = f'{Path(dataset).name}, scale {scale}'
     columns = (*_SIZE, _distance(arm['distance_name']), _score(arm['distance_name']), *_SHARES)
     mark = r['baselines']['held-out images']

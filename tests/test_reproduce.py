@@ -11,9 +11,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def command(*arguments, data):
-    "`python -m kamig.reproduce`, as a user calls it"
+    "`kamig reproduce`, as a user calls it"
     environment = {k: v for k, v in os.environ.items() if k != 'IN_TEST'} | dict(KAMIG_DATA=str(data), OMP_NUM_THREADS='1')
-    return subprocess.run([sys.executable, '-m', 'kamig.reproduce', *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return subprocess.run([sys.executable, '-c', 'import sys; from kamig.cli import main; sys.exit(main())', 'reproduce', *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
 def test_every_notebook_of_the_paper_is_in_the_plan():
@@ -31,7 +31,8 @@ def test_everything_drawn_from_records_alone_takes_the_same_parameters():
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
     done = command('--scale', 'small', '--only', 'table3', '--records', tmp_path/'runs', '--dry-run', data=tmp_path/'data')
     assert done.returncode == 0, done.stderr
-    assert 'ablation/digits-maskgit-small' in done.stdout and 'table3' in done.stdout and '--run missing makes them' in done.stdout
+    names = [task['name'] for task in json.loads(done.stdout)['tasks']]
+    assert 'ablation/digits-maskgit-small-seed0.json' in names and 'table3' in names and '--run missing makes them' in done.stderr
     assert not (tmp_path/'runs').exists() and not (tmp_path/'data').exists()
 
 
@@ -47,7 +48,7 @@ def test_missing_records_are_made_and_the_table_is_drawn_then_nothing_is_left_to
     table = json.loads((tmp_path/'out'/'table5.json').read_text())
     assert '2 seeds' in table['blocks'][0]['title'] and len(list((tmp_path/'runs'/'ndcg').glob('*.json'))) == 2
     again = command(*arguments, data=tmp_path/'data')
-    assert 'drawn' in again.stdout and 'drawn now' not in again.stdout
+    assert {task['state'] for task in json.loads(again.stdout)['tasks']} == {'there', 'drawn'}
 
 
 @pytest.mark.slow
