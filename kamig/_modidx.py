@@ -836,6 +836,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                             'kamig.loop._Run.save': ('loop.html#_run.save', 'kamig/loop.py'),
                             'kamig.loop._Run.write_row': ('loop.html#_run.write_row', 'kamig/loop.py'),
                             'kamig.loop._add_up': ('loop.html#_add_up', 'kamig/loop.py'),
+                            'kamig.loop._check': ('loop.html#_check', 'kamig/loop.py'),
                             'kamig.loop._look': ('loop.html#_look', 'kamig/loop.py'),
                             'kamig.loop._optimise': ('loop.html#_optimise', 'kamig/loop.py'),
                             'kamig.loop._optimiser': ('loop.html#_optimiser', 'kamig/loop.py'),

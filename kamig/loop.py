@@ -204,9 +204,14 @@ def _optimise(run, loss:Callable, batch)->Tensor:
 
 # %% ../nbs/01_loop.ipynb #stop0001
 def _stop(run, what:str):
-    "End a training that has gone astray; the checkpoint before is good, since `save` looks at loss and weights"
+    "End a training that has gone astray; the checkpoint before is good, since loss and weights are looked at before one is written"
     good = f'the last good checkpoint is {run.checkpoint}' if run.checkpoint and run.checkpoint.exists() else 'no checkpoint has been written yet'
     raise FloatingPointError(f'{what} near step {run.step} of {run.config.steps}; {good}; try a lower learning_rate, a clip_norm, or precision fp32')
+
+def _check(run):
+    "`FloatingPointError` unless losses and weights are numbers"
+    run.mean_loss()
+    if not all(p.isfinite().all() for p in trainable(run.module).values()): _stop(run, 'the weights are not finite')   # the loss was taken before the step
 
 # %% ../nbs/01_loop.ipynb #96982354
 class _Run:
@@ -237,8 +242,7 @@ class _Run:
 
     def save(self):
         "Write the checkpoint, unless there is no folder"
-        self.mean_loss()
-        if not all(p.isfinite().all() for p in trainable(self.module).values()): _stop(self, 'the weights are not finite')   # the loss was taken before the step
+        _check(self)
         if not (self.checkpoint and self.writes): return
         state = dict(key=self.key, module=self.module.state_dict(), optimiser=self.optimiser.state_dict(),
                      average=self.average, best=self.best, step=self.step, recent=self.recent, history=self.log.history)
@@ -269,6 +273,7 @@ class _Run:
 # %% ../nbs/01_loop.ipynb #10095e1f
 def _look(run:_Run, held_out:Callable):
     "Keep the weights of the lowest held-out value so far"
+    _check(run)
     now = {k: p.detach().clone() for k,p in trainable(run.module).items()}
     weights = {k: v.clone() for k,v in (run.average or now).items()}
     with evaluating(run.module):
