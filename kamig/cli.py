@@ -48,8 +48,9 @@ _RUN = (*_SHARED, 'seed', 'graphs', 'fidelity')
 _DO = ('trackers', 'dry_run', 'resume', 'traceback')
 
 # %% ../nbs/90_cli.ipynb #cli00021
-def run_stage(name:str, given:dict)->dict:
-    "A stage with what was given, or its plan"
+def run_stage(name:str, given:dict)->dict|None:
+    "A stage with what was given, or its plan; of processes that `torchrun` has started the first one tells, the others None"
+    from kamig.distributed import leads, together
     from kamig.experiment import check_parameters
     from kamig.loop import track
     from kamig.stages import STAGES, plan
@@ -57,7 +58,10 @@ def run_stage(name:str, given:dict)->dict:
     parameters = check_parameters(**given)
     if dry: return dict(command=name, would=plan(name, parameters))
     track(*trackers.replace(',', ' ').split())
-    try: return STAGES[name](parameters)
+    try:
+        with together():
+            found = STAGES[name](parameters)
+            return found if leads() else None
     finally: track()
 
 def download_files(given:dict)->dict:
@@ -79,7 +83,7 @@ class Command:
     help:str
     options:tuple
     example:str
-    run:Callable[[dict],dict]
+    run:Callable[[dict],dict|None]
 
 def _stage(name:str, help:str, options:tuple, example:str)->Command:
     "A command that runs a stage"
@@ -168,7 +172,7 @@ def _fail(error:BaseException, code:int, show:bool, sentence:str)->int:
 def _printed(command:Command, given:dict)->int:
     "Run a command and print its result"
     with redirect_stdout(sys.stderr): result = command.run(given)
-    print(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False))
+    if result is not None: print(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False))
     return 0
 
 def _reproduced(words:list[str])->int:
