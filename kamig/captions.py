@@ -20,7 +20,7 @@ from .experiment import ARMS, PAIRS, Experiment, samples
 from .extractors import clip_extractor
 from .features import FeatureNet, load_feature_net, save_feature_net, train_feature_net
 from .layers import BACKBONES
-from .material import Stage, cached_facts, cached_stage, needed_files, provenance, some_images
+from .material import Stage, cached_facts, cached_stage, needed_files, provenance
 from .text import encode_captions
 from .tokenizers import reconstruct
 

@@ -53,8 +53,9 @@ _RUN = (*_SHARED, 'seed', 'graphs', 'fidelity')
 _DO = ('trackers', 'dry_run', 'resume', 'traceback')
 
 # %% ../nbs/90_cli.ipynb #cli00021
-def run_stage(name:str, given:dict)->dict:
-    "A stage with what was given, or its plan"
+def run_stage(name:str, given:dict)->dict|None:
+    "A stage with what was given, or its plan; of processes that `torchrun` has started the first one tells, the others None"
+    from kamig.distributed import leads, together
     from kamig.experiment import check_parameters
     from kamig.loop import track
     from kamig.stages import STAGES, plan
@@ -62,7 +63,10 @@ def run_stage(name:str, given:dict)->dict:
     parameters = check_parameters(**given)
     if dry: return dict(command=name, would=plan(name, parameters))
     track(*trackers.replace(',', ' ').split())
-    try: return STAGES[name](parameters)
+    try:
+        with together():
+            found = STAGES[name](parameters)
+            return found if leads() else None
     finally: track()
 
 def download_files(given:dict)->dict:
@@ -91,7 +95,7 @@ class Command:
     help:str
     options:tuple
     example:str
-    run:Callable[[dict],dict]                   # of what was given; what is named under `failed` in its result makes the exit code 1
+    run:Callable[[dict],dict|None]              # of what was given; what is named under `failed` in its result makes the exit code 1
     own:dict = field(default_factory=dict)      # name -> Option, where a word means something else here
 
     def option(self, name:str)->Option: return self.own.get(name) or OPTIONS[name]
@@ -190,6 +194,7 @@ def _fail(error:BaseException, code:int, show:bool, sentence:str)->int:
 def _printed(command:Command, given:dict)->int:
     "Run a command and print its result"
     with redirect_stdout(sys.stderr): result = command.run(given)
+    if result is None: return 0
     print(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False))
     return int(bool(result.get('failed')))
 

@@ -23,7 +23,7 @@ from .controls import shuffled_graphs
 from .core import atomic_path, check_choice, data_dir, from_dict, generator, load_tensors, locked, progress, read_json, reading, save_tensors, sha256_json, write_json
 from .data import DATASETS
 from .downloads import FILES
-from .distributed import divided, gather, share, world_size
+from .distributed import divided, gather, leads, share, shared_lock, world_size
 from .evaluation import NoBestTemperature, Reference, calibrated_nll, image_labels, read_adm_reference, split_places, to_uint8, token_metrics, write_adm_samples
 from .graphs import GRAPHS, KnowledgeGraphs
 from .layers import BACKBONES
@@ -161,7 +161,7 @@ class Experiment(Division):
             torch.manual_seed(self.seed)
             model = create_model(p.backbone, **sizes)
             return model, train_generator(model, data, p.objective, p.pretrain, self.seed, folder, desc=f'{p.backbone}, pre-training', condition_of=self.condition)
-        return cached_stage('backbone', [data.fingerprint, p.backbone, sizes, asdict(p.objective), asdict(p.pretrain), self.seed], train, save_model, load_model)
+        return cached_stage('backbone', [data.fingerprint, p.backbone, sizes, asdict(p.objective), asdict(p.pretrain), self.seed], train, save_model, load_model, shared=True)
 
     def _finetune(self, arm:str)->Stage:
         choice = ARM_CHOICES[arm]
@@ -175,7 +175,7 @@ class Experiment(Division):
             set_trainable(model, 'knowledge' if graphs else 'head')
             return model, train_generator(model, data, p.objective, finetune, self.seed + 1, folder, desc=f'{arm}, fine-tuning', condition_of=self.condition, held_out=self.validation_nll, held_out_every=max(1, finetune.steps//4))
         inputs = [base.fingerprint, arm, asdict(p.objective), asdict(finetune), self.seed, asdict(choice), *([asdict(p.graphs), fusion] if graphs else [])]
-        return cached_stage(arm, inputs, train, save_model, lambda path: load_model(path, graphs), versions=True)
+        return cached_stage(arm, inputs, train, save_model, lambda path: load_model(path, graphs), versions=True, shared=True)
 
 # %% ../nbs/62_experiment.ipynb #exp00001
 def generated_labels(experiment:Experiment, n:int)->Tensor:  # (n,)
@@ -216,8 +216,9 @@ def sampled_maps(experiment:Experiment, arm:str, n:int|None=None)->Tensor:  # (n
     "Generated token maps, from the cache or now"
     n = n or experiment.preset.evaluation.num_samples
     path = _samples_path(experiment, arm, n, 'maps').with_suffix('.safetensors')
-    with locked(path):
-        if not path.exists(): save_tensors(path, dict(tokens=draw_maps(experiment, arm, n)[0].int()), 'token maps')
+    with shared_lock(locked(path)):
+        maps = None if path.exists() else draw_maps(experiment, arm, n)[0]
+        if maps is not None and leads(): save_tensors(path, dict(tokens=maps.int()), 'token maps')
     return load_tensors(path, 'token maps')[0]['tokens'].long()
 
 def samples(
@@ -228,8 +229,9 @@ def samples(
     "Generated images, from the cache or now; image i has seed i (shifted by the experiment's seed) and class i mod C"
     n = n or experiment.preset.evaluation.num_samples
     path = _samples_path(experiment, arm, n, 'samples').with_suffix('.npz')
-    with locked(path):
-        if not path.exists(): write_adm_samples(path, decode_maps(experiment.tokenizer.module, sampled_maps(experiment, arm, n)))
+    with shared_lock(locked(path)):
+        maps = None if path.exists() else sampled_maps(experiment, arm, n)
+        if maps is not None and leads(): write_adm_samples(path, decode_maps(experiment.tokenizer.module, maps))
     return read_adm_reference(path)[0]
 
 # %% ../nbs/62_experiment.ipynb #exp00003
@@ -362,9 +364,11 @@ def save_run(
 )->Path:                    # the folder
     "Write record.json, the graphs and the checkpoints of all arms"
     folder = Path(out) if out else data_dir()/'runs'/experiment.name
+    stages,graphs = {'tokenizer': experiment.tokenizer, **{a: experiment.arm(a) for a in ARMS}},experiment.graphs
+    if not leads(): return folder
     folder.mkdir(parents=True, exist_ok=True)
-    for name,stage in {'tokenizer': experiment.tokenizer, **{a: experiment.arm(a) for a in ARMS}}.items():
+    for name,stage in stages.items():
         with atomic_path(folder/f'{name}.safetensors') as p: shutil.copyfile(stage.path, p)
-    experiment.graphs.save(folder/'graphs.safetensors')
+    graphs.save(folder/'graphs.safetensors')
     record.save(folder/'record.json')
     return folder

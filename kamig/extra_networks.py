@@ -22,7 +22,7 @@ from .loop import FitConfig
 from .material import Stage, cached_stage
 from .plans import DecodingPlan
 from .presets import Preset, make_preset
-from .sampling import SAMPLERS, make_plan
+from .sampling import make_plan
 from .samplers.adanat import Policy, PolicyConfig, PolicyLearner, train_policy
 from .samplers.predictor_corrector import LevelCritic, corrector_steps
 from .samplers.self_guidance import SelfGuidance, plain_backbone, train_self_guidance

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .core import Registry, check_choice, data_dir, sha256_state
 from .downloads import read_weights
-from .features import INCEPTION_FILE, Extractor, FeatureNet, find_weights, inception_extractor, inception_weights, load_feature_net, local_extractor
+from .features import INCEPTION_FILE, Extractor, FeatureNet, find_weights, inception_extractor, load_feature_net, local_extractor
 from .files import expecting, fill, named_tensors
 
 # %% ../nbs/53_extractors.ipynb #97dd9fca

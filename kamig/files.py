@@ -123,6 +123,7 @@ def _check_fit(own:dict[str,Tensor], tensors:dict[str,Tensor], source:str, calle
         twin = first.setdefault(id(v), k)
         if twin != k and not tensors[twin].equal(tensors[k]): raise ValueError(f'{source} differ in {twin!r} and {k!r}, which are one tensor here')
 
+# %% ../nbs/05_files.ipynb #fill0002
 def _fresh(old:Tensor, value:Tensor)->Tensor:
     "A copy of `value` on the CPU, parameter or not, of the number type of `old`"
     value = value.detach().to('cpu', old.dtype, copy=True, memory_format=torch.contiguous_format)
@@ -144,6 +145,7 @@ def fill(
     module.load_state_dict({k: made.get(id(old), tensors[k]) for k,old in own.items()}, assign=empty)
     return module
 
+# %% ../nbs/05_files.ipynb #fill0004
 def rebuild(
     make:Callable[[], _M],         # builds the module of these settings
     settings:dict,                 # name -> plain value: sizes that a file claims

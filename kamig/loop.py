@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['TRACKERS', 'FitConfig', 'learning_rate', 'batch_indices', 'trainable', 'update_average', 'evaluating', 'track',
-           'tensorboard_run', 'wandb_run', 'TrainingLog', 'Fit', 'fit']
+           'tensorboard_run', 'wandb_run', 'TrainingLog', 'Fit', 'fit', 'seconds_spent']
 
 # %% ../nbs/01_loop.ipynb #6f2e4ee2
-import json, math, sys, zipfile
+import json, math, sys, time, zipfile
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -204,17 +204,22 @@ def _optimise(run, loss:Callable, batch)->Tensor:
 
 # %% ../nbs/01_loop.ipynb #stop0001
 def _stop(run, what:str):
-    "End a training that has gone astray; the checkpoint before is good, since `save` looks at loss and weights"
+    "End a training that has gone astray; the checkpoint before is good, since loss and weights are looked at before one is written"
     good = f'the last good checkpoint is {run.checkpoint}' if run.checkpoint and run.checkpoint.exists() else 'no checkpoint has been written yet'
     raise FloatingPointError(f'{what} near step {run.step} of {run.config.steps}; {good}; try a lower learning_rate, a clip_norm, or precision fp32')
+
+def _check(run):
+    "`FloatingPointError` unless losses and weights are numbers"
+    run.mean_loss()
+    if not all(p.isfinite().all() for p in trainable(run.module).values()): _stop(run, 'the weights are not finite')   # the loss was taken before the step
 
 # %% ../nbs/01_loop.ipynb #96982354
 class _Run:
     "The state of one fit: everything that a checkpoint holds"
-    def __init__(self, module:nn.Module, config:FitConfig, seed:int, folder:Path|None, tensorboard:bool, replay:bool, group, *looks:int):
+    def __init__(self, module:nn.Module, config:FitConfig, seed:int, folder:Path|None, tensorboard:bool, replay:bool, group, data:str|None, *looks:int):
         self.module,self.config,self.best,self.group,self.writes = module,config,None,group,group is None or group.leads()
         shapes = {k: list(v.shape) for k,v in module.state_dict().items()}
-        self.key = sha256_json([asdict(config), seed, shapes, *looks])
+        self.data,self.began,self.key = data,time.perf_counter(),sha256_json([asdict(config), seed, shapes, *looks])
         replay = replay and not group and next(module.parameters()).is_cuda
         self.optimiser,self.optimise = _optimiser(module, config, replay),partial(_optimise, self)
         if replay: self.optimise = _Replay(self.optimise)
@@ -231,16 +236,17 @@ class _Run:
             if spoiled := zipfile.ZipFile(self.checkpoint).testzip(): raise ValueError(f'{spoiled} in it does not match its checksum')   # `torch.load` does not look
             state = torch.load(self.checkpoint, map_location=device, weights_only=True)
             if state['key'] != self.key: raise ValueError(f'{self.checkpoint} was written for another network, other settings or another seed; use another folder or remove it')
+            if self.data and state.get('data') not in (None, self.data): raise ValueError(f'{self.checkpoint} was written for other data; use another folder or remove it')
+            self.began -= state.get('seconds', 0.)
             self.module.load_state_dict(state['module'])
             self.optimiser.load_state_dict(state['optimiser'])
             self.average,self.best,self.step,self.recent,self.log.history = (state[k] for k in ('average', 'best', 'step', 'recent', 'history'))
 
     def save(self):
         "Write the checkpoint, unless there is no folder"
-        self.mean_loss()
-        if not all(p.isfinite().all() for p in trainable(self.module).values()): _stop(self, 'the weights are not finite')   # the loss was taken before the step
+        _check(self)
         if not (self.checkpoint and self.writes): return
-        state = dict(key=self.key, module=self.module.state_dict(), optimiser=self.optimiser.state_dict(),
+        state = dict(key=self.key, data=self.data, seconds=time.perf_counter() - self.began, module=self.module.state_dict(), optimiser=self.optimiser.state_dict(),
                      average=self.average, best=self.best, step=self.step, recent=self.recent, history=self.log.history)
         with atomic_path(self.checkpoint) as p: torch.save(state, p)
 
@@ -269,6 +275,7 @@ class _Run:
 # %% ../nbs/01_loop.ipynb #10095e1f
 def _look(run:_Run, held_out:Callable):
     "Keep the weights of the lowest held-out value so far"
+    _check(run)
     now = {k: p.detach().clone() for k,p in trainable(run.module).items()}
     weights = {k: v.clone() for k,v in (run.average or now).items()}
     with evaluating(run.module):
@@ -311,14 +318,21 @@ def fit(
     on_step:Callable[[int],None]|None=None,  # called after each step, e.g. to revive unused codes
     held_out:Callable|None=None,          # (module) -> number, low for good weights; the best ones are kept
     held_out_every:int=100,               # steps between looks at it; there is one after the last step, too
+    data:str|None=None,                   # a hash of what the batches are drawn from: a checkpoint of other data is refused
     group=None,                           # `kamig.distributed`: processes that train together, whose losses add up; the first one writes
 )->Fit:
     "Train `module`, or go on with its checkpoint; `FloatingPointError` when the loss is not a number"
     folder = Path(folder) if folder else None
     with claim(folder) if folder and (group is None or group.leads()) else nullcontext():
-        run = _Run(module, config, seed, folder, tensorboard, replay, group, *([held_out_every] if held_out else []))
+        run = _Run(module, config, seed, folder, tensorboard, replay, group, data, *([held_out_every] if held_out else []))
         if group: _same_step(run)
         return _train(run, loss, draw, seed, desc, log_every, on_step, held_out, held_out_every)
+
+def seconds_spent(folder:str|Path)->float:
+    "What the checkpoints in a folder and below have cost so far, in all sessions"
+    def of(path):
+        with reading(path, 'checkpoint', 'remove it to train from the start'): return torch.load(path, map_location='cpu', weights_only=True, mmap=True).get('seconds', 0.)
+    return sum(map(of, Path(folder).rglob('checkpoint.pt')))
 
 def _same_step(run:_Run):
     "`ValueError` unless all processes of the group go on from the same step"

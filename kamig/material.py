@@ -21,12 +21,13 @@ import kamig
 from .core import atomic_path, check_choice, claim, data_dir, default_device, generator, in_test, locked, read_json, repo_root, sha256_json, sha256_state, to_be_made, write_json
 from .counts import corpus_sample
 from .data import Images, load_images
+from .distributed import leads, shared_lock
 from .downloads import FILES
 from .evaluation import read_adm_reference, to_uint8, write_adm_samples
 from .features import Extractor, find_extractor, inception_weights, load_feature_net, save_feature_net, train_feature_net
 from .graphs import GraphConfig, KnowledgeGraphs, build_graphs, half_split_agreement
 from .layers import BACKBONES
-from .loop import Fit
+from .loop import Fit, seconds_spent
 from .metrics import psnr
 from .presets import Preset
 from .text import BPETokenizer, TEMPLATES, TextTower, WordTokenizer, class_captions, encode_captions, load_text_tower, text_features
@@ -61,7 +62,7 @@ class Stage:
     "One trained network and its history"
     folder:Path
     module:nn.Module       # in evaluation mode, on the default device
-    about:dict             # seconds, steps, provenance
+    about:dict             # seconds (of all sessions), inputs, provenance
     read:Callable          # read(path) -> module
 
     def version(self, name:str)->nn.Module:
@@ -99,20 +100,22 @@ def cached_stage(
     save:Callable,                               # save(path, module)
     load:Callable,                               # load(path) -> module
     versions:bool=False,                         # also keep the weights of the last step and, where there was a choice, the best ones
+    shared:bool=False,                           # `train` divides its work among processes that work together; else one of them trains, and the others wait
 )->Stage:
     "The stage from its folder, or trained now (going on with a checkpoint found there)"
     folder = data_dir()/'cache'/f'{name}-{sha256_json([kamig.__version__, inputs])[:16]}'
     path = folder/'weights.safetensors'
     if not path.exists():                                              # a stage that is there is read, also from a place that may not be written
         to_be_made(folder)
-        with locked(folder):
+        with shared_lock(locked(folder)) if shared else locked(folder):
             if not path.exists(): _make_stage(folder, inputs, train, save, versions)
     return Stage(folder, load(path).to(default_device()).eval(), read_json(folder/'about.json', 'description of a stage', f'remove {folder} to train it again'), load)
 
 def _make_stage(folder:Path, inputs:list, train:Callable, save:Callable, versions:bool):
     "Train, write what belongs to the stage, and the weights last: where they are, all is"
-    start = time.perf_counter()
+    start = time.perf_counter() - seconds_spent(folder)                # of earlier sessions, up to their last checkpoint
     module,result = train(folder)
+    if not leads(): return
     if versions: _save_versions(folder, module, result, save)
     if result: result.load_average(module)
     if result and not (folder/'log.jsonl').exists():                   # of stages within
@@ -130,8 +133,8 @@ def cached_facts(
     path = data_dir()/'cache'/f'{name}-{sha256_json([kamig.__version__, inputs])[:16]}.json'
     if not path.exists():
         to_be_made(path)
-        with locked(path):
-            if not path.exists(): write_json(path, find())
+        with shared_lock(locked(path)):
+            if not path.exists() and (found := find()) is not None and leads(): write_json(path, found)
     return read_json(path, 'file of numbers', 'remove it to have them found again')
 
 # %% ../nbs/61_material.ipynb #outp0002
@@ -144,7 +147,7 @@ def output_folder(
     "Where a run writes its results, claimed for this process until it ends; `ValueError` if another run writes there"
     of_tests = [f'test-{os.getpid()}'] if in_test() else []                     # tests of several notebooks run side by side
     folder = Path(out) if str(out) else data_dir().joinpath('runs', *of_tests, name)
-    if folder.resolve() not in _claims: _claims[folder.resolve()] = claim(folder)
+    if leads() and folder.resolve() not in _claims: _claims[folder.resolve()] = claim(folder)
     return folder
 
 # %% ../nbs/61_material.ipynb #mat00040
@@ -271,7 +274,9 @@ class Material(Told):
         path,config = self.graphs_path(data, **switches),replace(self.graph_config, **switches)
         if not path.exists():
             to_be_made(path)
-            with locked(path): build_graphs(*self.counted_in(data), **asdict(config), only=self.preset.graphs.names, provenance=dict(tokens=data.fingerprint, made_by=provenance())).save(path)
+            with shared_lock(locked(path)):
+                found = build_graphs(*self.counted_in(data), **asdict(config), only=self.preset.graphs.names, provenance=dict(tokens=data.fingerprint, made_by=provenance()))
+                if leads(): found.save(path)
         graphs = KnowledgeGraphs.load(path)
         return graphs.with_codebook(self.tokenizer.module.codebook.cpu()) if self.preset.fusion.nodes == 'vq_codebook' else graphs
 
@@ -307,7 +312,7 @@ def describe_tokenizer(material:Material)->tuple[dict,Tensor]:  # numbers, recon
         images,tokenizer = some_images(material.heldout),material.tokenizer.module
         rebuilt,ids = reconstruct(tokenizer, images)
         used,perplexity = code_usage(ids, tokenizer.codebook_size)
-        write_adm_samples(path, to_uint8(rebuilt))
+        if leads(): write_adm_samples(path, to_uint8(rebuilt))
         return dict(psnr=psnr(rebuilt, images.float()/255).mean().item(), codes_used=used, perplexity=perplexity)
     return cached_facts('tokenizer', inputs, find), read_adm_reference(path)[0]
 

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, fields
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from . import __version__

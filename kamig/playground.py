@@ -18,7 +18,7 @@ from .data import show_images
 from .evaluation import to_uint8
 from .experiment import Experiment
 from .explorer import Panel
-from .presets import SCALES, Preset, make_preset
+from .presets import SCALES, Preset
 from .report import ARM_NAMES
 from .sampling import SAMPLERS, Sampled, sample
 from .sweeps import sampler_options

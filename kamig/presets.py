@@ -13,7 +13,6 @@ from collections import defaultdict
 from dataclasses import dataclass, field, fields, replace
 
 from .core import check_choice
-from .data import DATASETS
 from .evaluation import LABEL_DRAWS
 from .fusion import FusionConfig
 from .graphs import GRAPHS, GraphConfig

@@ -218,6 +218,7 @@ def _agreement_panel(ax, rows:list[dict]):
     _log_ticks(ax, sorted({r['images'] for r in rows}))
     ax.set(ylim=(0, 1.02), xlabel='images in each half', ylabel='overlap (Jaccard)')
 
+# %% ../nbs/86_reliability.ipynb #pane0002
 def _forbidden_panel(ax, rows:list[dict]):
     "Share of new tokens that are forbidden, over the evidence"
     hits = [r['hits_per_cell'] for r in rows]
@@ -233,6 +234,7 @@ def _information_panel(ax, rows:list[dict]):
     ax.set(ylim=(0, None), xlabel='distance of the positions', ylabel='mutual information, nats')
     ax.xaxis.get_major_locator().set_params(integer=True)
 
+# %% ../nbs/86_reliability.ipynb #pane0004
 def _penalty_panel(ax, rows:list[dict]):
     "Change of the likelihood over the penalty"
     for sets,label,colour,marker in (('graph', 'incompatibility', '#009E73', 'o'), ('random', 'random sets', '#555555', 's')):
@@ -244,6 +246,7 @@ def _penalty_panel(ax, rows:list[dict]):
     ax.set_yscale('symlog', linthresh=.01)
     ax.set(xlabel='penalty, nats', ylabel='change of the NLL, nats')
 
+# %% ../nbs/86_reliability.ipynb #pane0006
 _PANELS = dict(agreement=('Do two halves agree?', _agreement_panel), forbidden=('Are new images forbidden?', _forbidden_panel),
                information=('Do codes know each other?', _information_panel), penalty=('What is a rule worth?', _penalty_panel))
 

@@ -8,7 +8,7 @@ __all__ = ['EDITIONS', 'NEEDS', 'VARIANTS', 'PLACES', 'LAST', 'NOTEBOOK_SECONDS'
            'render_report', 'draw', 'reproduce', 'spoken', 'summary']
 
 # %% ../nbs/88_reproduce.ipynb #ee4bfcd8
-import json, os, subprocess, sys, tempfile, time
+import json, os, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -19,7 +19,7 @@ from .layers import BACKBONES
 from .material import check_files
 from .presets import Preset, make_preset
 from .report import ARM_NAMES, reported
-from .tables import IMAGE_CONDITIONS, TABLES, Block, Cell, Column, Table, by_experiment, cell_at, cell_of, follow, made_with, printed_block, read_records
+from .tables import IMAGE_CONDITIONS, TABLES, Block, Cell, Column, Table, by_experiment, cell_at, cell_of, follow, made_with, printed_block
 
 # %% ../nbs/74_results.ipynb #2e2491fb
 NAMES = {'maskgit': 'MaskGIT', 'autonat': 'AutoNAT', 'titok': 'TiTok, b64-like', 'titok-uvit': 'TiTok, s128-like', 'maskgen': 'MaskGen'}

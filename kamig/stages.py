@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .comparison import check_comparable
 from .core import NotMade, check_choice, data_dir, looking, write_json
+from .distributed import leads
 from .evaluation import write_adm_samples
 from .experiment import Experiment, Parameters, run_experiment, samples, save_run, token_scores
 from .extractors import load_extractor
@@ -37,7 +38,8 @@ def graphs_file(parameters:Parameters)->Path:
 def write_samples(experiment:Experiment, parameters:Parameters)->tuple[Path,Tensor]:  # file, images (n, 3, H, W) uint8
     "Generated images of one arm, as one array of bytes in ADM's layout (`arr_0`), which other evaluators read too"
     images = samples(experiment, parameters.arm, parameters.num_samples or None)
-    return write_adm_samples(output_folder(parameters.out, experiment.name)/f'samples-{parameters.arm}.npz', images), images
+    path = output_folder(parameters.out, experiment.name)/f'samples-{parameters.arm}.npz'
+    return write_adm_samples(path, images) if leads() else path, images
 
 # %% ../nbs/69_stages.ipynb #stg00021
 def named_extractor(parameters:Parameters)->Extractor|None:
@@ -69,7 +71,8 @@ def write_scores(experiment:Experiment, parameters:Parameters, tokens:dict, imag
     name = Path(parameters.samples).stem if parameters.samples else parameters.arm
     results = dict(images=images, origin=provenance())
     if not parameters.samples: results |= dict(tokens={k: v['mean'] for k,v in tokens.items()}, weights=experiment.arm(parameters.arm).fingerprint)
-    return write_json(output_folder(parameters.out, experiment.name)/f'scores-{name}.json', results)
+    path = output_folder(parameters.out, experiment.name)/f'scores-{name}.json'
+    return write_json(path, results) if leads() else path
 
 # %% ../nbs/69_stages.ipynb #stg00031
 def run_tokenize(parameters:Parameters)->dict:
@@ -81,7 +84,8 @@ def run_tokenize(parameters:Parameters)->dict:
 def run_graphs(parameters:Parameters)->dict:
     "The knowledge graphs, and how far they can be trusted"
     material = Material(parameters.preset())
-    path = material.graphs.save(graphs_file(parameters))
+    graphs,path = material.graphs,graphs_file(parameters)
+    if leads(): graphs.save(path)
     return dict(graphs=describe_graphs(material), file=str(path))
 
 def run_train(parameters:Parameters)->dict:
@@ -141,7 +145,7 @@ def plan(
         for what in _needed(stage, parameters):
             try: rows.append(dict(what=what, state='found', path=str(finders[what]())))
             except NotMade as e:
-                begun = e.path not in missing and any((e.path/f).exists() for f in ('checkpoint.pt', 'partial.npy'))
+                begun = e.path not in missing and any([*e.path.glob('checkpoint.pt'), *e.path.glob('partial*.npy')])
                 rows.append(dict(what=what, state='to be continued' if begun else 'to be made', path=None if e.path in missing else str(e.path)))
                 missing.add(e.path)
     return rows

@@ -12,7 +12,6 @@ import inspect, math, time
 from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
 
-import torch
 from torch import Tensor
 
 from .comparison import Difference, check_comparable, seed_difference

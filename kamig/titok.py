@@ -287,7 +287,7 @@ def train_titok(
     def draw(step, config): return to_float(images.batch(batch_indices(step, config.batch_size, len(images), seed)), device)
     def coded(x): return x, proxy.encode(x)
     def stage(number, config, loss, draw):
-        result = fit(tokenizer, loss, draw, config, seed, Path(folder)/f'stage{number}' if folder else None, desc=f'TiTok, stage {number}')
+        result = fit(tokenizer, loss, draw, config, seed, Path(folder)/f'stage{number}' if folder else None, desc=f'TiTok, stage {number}', data=images.fingerprint if folder else None)
         result.load_average(tokenizer)
         return [dict(stage=number, **row) for row in result.history]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .core import generator, progress
-from .counts import check_tokens, cooccurrence_counts, js_divergence, position_histogram, token_chunks
+from .counts import check_tokens, cooccurrence_counts, js_divergence, position_histogram
 from .graphs import IncompatibilityGraph
 from .metrics import psnr
 from .tokenizers import Tokenizer

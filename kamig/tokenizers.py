@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .core import Registry, default_device, from_dict, generator, load_tensors, save_tensors, sha256_state
+from .core import Registry, default_device, from_dict, load_tensors, save_tensors, sha256_state
 from .data import Images
 from .downloads import local_path
 from .files import rebuild
@@ -225,7 +225,7 @@ def train_tokenizer(
     torch.manual_seed(seed)
     tokenizer = VQTokenizer(config).to(device)
     def draw(step): return to_float(images.batch(batch_indices(step, fit_config.batch_size, len(images), seed)), device)
-    return tokenizer, fit(tokenizer, tokenizer.loss, draw, fit_config, seed, folder, desc='tokenizer')
+    return tokenizer, fit(tokenizer, tokenizer.loss, draw, fit_config, seed, folder, desc='tokenizer', data=images.fingerprint if folder else None)
 
 def save_tokenizer(path:str|Path, tokenizer:Tokenizer)->Path:
     "Weights, kind and sizes as one safetensors file"

@@ -6,7 +6,7 @@
 __all__ = ['TokenCache', 'tokenize', 'save_tokens']
 
 # %% ../nbs/12_tokens.ipynb #59683f19
-import hashlib, io, os
+import hashlib, io, os, shutil
 from copy import copy
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .core import atomic_path, locked, memory_advice, progress, read_json, reading, sha256_file, sha256_json, to_be_made, write_json, writing
 from .data import Images
+from .distributed import divided, leads, rank, share, shared_lock, wait_for_all, world_size
 from .tokenizers import Tokenizer, to_float
 
 # %% ../nbs/12_tokens.ipynb #abou0001
@@ -109,26 +110,45 @@ def _header(shape:tuple)->bytes:
     np.lib.format.write_array_header_1_0(buffer, dict(descr='<u2', fortran_order=False, shape=shape))
     return buffer.getvalue()
 
-def _encode_all(images:Images, tokenizer:Tokenizer, path:Path, batch_size:int):
-    "Encode into `path` (a .npy being filled), going on where `path`.json says"
-    shape,device = (len(images), tokenizer.seq_len),tokenizer.codebook.device
-    file,done = _partial(path, shape)
+def _encode(images:Images, tokenizer:Tokenizer, path:Path, batch_size:int, part:slice):
+    "Encode a stretch of the images into `path` (a .npy being filled), going on where `path`.json says"
+    n,device = part.stop - part.start,tokenizer.codebook.device
+    file,done = _partial(path, (n, tokenizer.seq_len))
     with writing(path), file:
-        file.seek(len(_header(shape)) + done*shape[1]*2)
-        bar = progress(range(done, len(images), batch_size), desc=f'tokenizing {images.name}', unit='batch')
+        file.seek(len(_header((n, tokenizer.seq_len))) + done*tokenizer.seq_len*2)
+        bar = progress(range(done, n, batch_size), desc=f'tokenizing {images.name}', unit='batch')
         for number,start in enumerate(bar, 1):
-            at = torch.arange(start, min(start+batch_size, len(images)))
+            at = part.start + torch.arange(start, min(start+batch_size, n))
             with memory_advice(batch_size, 'tokenizing'): ids = tokenizer.encode(to_float(images.batch(at), device)).cpu().numpy()
             file.write(ids.astype('<u2').data)
-            if number % _NOTED == 0 or start + len(at) == len(images):
+            if number % _NOTED == 0 or start + len(at) == n:
                 file.flush()
                 os.fsync(file.fileno())
                 write_json(path.with_suffix('.json'), dict(done=start + len(at)))
+
+def _encode_all(images:Images, tokenizer:Tokenizer, folder:Path, batch_size:int):
+    "Write tokens.npy: alone, or each process a stretch of it"
+    paths = [folder/f'partial-{r}-of-{world_size()}.npy' for r in range(world_size())] if divided() else [folder/'partial.npy']
+    _encode(images, tokenizer, paths[rank()] if divided() else paths[0], batch_size, share(len(images)))
+    wait_for_all()
+    if leads() and divided(): _join(paths, folder/'tokens.npy', (len(images), tokenizer.seq_len))
+    elif leads(): paths[0].replace(folder/'tokens.npy')
+
+def _join(paths:list[Path], whole:Path, shape:tuple):
+    "The stretches, end to end, as one file of `shape` numbers"
+    with atomic_path(whole) as p, open(p, 'wb') as f:
+        f.write(_header(shape))
+        for path in paths:
+            with open(path, 'rb') as part:
+                np.lib.format.read_magic(part)
+                np.lib.format.read_array_header_1_0(part)
+                shutil.copyfileobj(part, f, 2**24)
 
 # %% ../nbs/12_tokens.ipynb #97fa5ca0
 def _complete(folder:Path, labels:Tensor, **about)->TokenCache:
     "Write the labels, then about.json: from now on the cache is complete"
     with atomic_path(folder/'labels.npy') as p, open(p, 'wb') as f: np.save(f, labels.numpy().astype(np.uint16))
+    for left in folder.glob('partial*'): left.unlink()
     about['sha256'] = {n: sha256_file(folder/n) for n in _ARRAYS}
     write_json(folder/'about.json', dict(about, checksum=sha256_json(about)))
     return TokenCache(folder)
@@ -148,16 +168,14 @@ def tokenize(
     folder = Path(root)/f'{images.name.replace("/", "-")}-{sha256_json(content)[:16]}'
     if (folder/'about.json').exists(): return TokenCache(folder)               # also from a place that may not be written
     to_be_made(folder)
-    with locked(folder):
-        if (folder/'about.json').exists(): return TokenCache(folder)           # another process has made it meanwhile
-        folder.mkdir(exist_ok=True)
-        tokenizer.eval()
-        if not (folder/'tokens.npy').exists():
-            _encode_all(images, tokenizer, folder/'partial.npy', batch_size)
-            (folder/'partial.npy').replace(folder/'tokens.npy')
-        (folder/'partial.json').unlink(missing_ok=True)
-        return _complete(folder, images.labels, name=images.name, classes=images.classes, codebook_size=tokenizer.codebook_size,
-                         grid=list(tokenizer.grid), provenance=provenance or {}, **content)
+    with shared_lock(locked(folder)):
+        if not (folder/'about.json').exists():                                 # else another process has made it meanwhile
+            folder.mkdir(exist_ok=True)
+            tokenizer.eval()
+            if not (folder/'tokens.npy').exists(): _encode_all(images, tokenizer, folder, batch_size)
+            if leads(): _complete(folder, images.labels, name=images.name, classes=images.classes, codebook_size=tokenizer.codebook_size,
+                                  grid=list(tokenizer.grid), provenance=provenance or {}, **content)
+    return TokenCache(folder)
 
 # %% ../nbs/12_tokens.ipynb #b890a59a
 def save_tokens(

@@ -102,6 +102,6 @@ def train_generator(
     model.to(default_device())
     start_equal(*model.state_dict().values())
     draw = draw_batches(data, model, objective, fit_config.batch_size, seed, default_device(), condition_of)
-    found = fit(model, loss, draw, fit_config, seed, folder, desc, tensorboard=tensorboard, held_out=held_out, held_out_every=held_out_every, replay=isinstance(draw(0)[1], Tensor), group=distributed if divided() else None)
+    found = fit(model, loss, draw, fit_config, seed, folder, desc, tensorboard=tensorboard, held_out=held_out, held_out_every=held_out_every, data=data.fingerprint if folder else None, replay=isinstance(draw(0)[1], Tensor), group=distributed if divided() else None)
     wait_for_all()                                                               # until the first process has written the last checkpoint
     return found

@@ -236,6 +236,12 @@ def exported_names_are_defined(p):
     return python('-m', 'ruff', 'check', *options, PACKAGE, cwd=p.root, ok=(0, 1)).splitlines()
 
 @rule(NOTEBOOK_RULES)
+def imports_are_used(p):
+    "A module imports what it uses; what only the lessons of its notebook need is imported in the notebook's hidden cell"
+    options = '--isolated --no-cache --quiet --select=F401 --output-format=concise'.split()
+    return python('-m', 'ruff', 'check', *options, PACKAGE, cwd=p.root, ok=(0, 1)).splitlines()
+
+@rule(NOTEBOOK_RULES)
 def no_star_imports(p):
     "Exported cells import by name: behind a star, an undefined name cannot be seen"
     stars = [(c, n) for c in p.exported for n in c.walk() if isinstance(n, ast.ImportFrom) and n.names[0].name == '*']

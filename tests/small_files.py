@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import long_jobs
+import small_trainings
 from kamig.coco import CocoProtocol, coco_set
 from kamig.core import sha256_state
 from kamig.data import read_image
@@ -80,6 +81,10 @@ def whole_images(folder):
 
 def statistics(folder): np.savez(folder/'adm.npz', arr_0=PIXELS.permute(0, 2, 3, 1), mu=np.arange(3.), sigma=np.eye(3))
 
+def finished(folder):
+    if not (folder/'run'/'checkpoint.pt').exists(): raise FileNotFoundError(f'{folder}/run/checkpoint.pt: without it the training begins anew')
+    return small_trainings.result('fit', folder/'run')
+
 def picture(folder, suffix): Image.fromarray(PIXELS[0].permute(1, 2, 0).numpy()).resize((40, 30)).save(folder/f'i.{suffix}')
 
 def model(): torch.manual_seed(0); return create_model('maskgit', **long_jobs.SIZES)
@@ -99,6 +104,7 @@ KINDS = {
     'model':          Kind('m.safetensors', lambda d: save_model(d/'m.safetensors', model()), lambda d: load_model(d/'m.safetensors')),
     'pretrained':     Kind('hub/config.json', lambda d: known().save_pretrained(d/'hub'), lambda d: load_pretrained(d/'hub'), checksum=False),
     'reference':      Kind('r.safetensors', lambda d: write_reference(d/'r.safetensors', eye(), PIXELS, folder=d/'features'), reference),
+    'checkpoint':     Kind('run/checkpoint.pt', lambda d: small_trainings.by_fit(d/'run'), finished),
     'token cache':    Kind('cache/tokens.npy', cache, opened),
     'labels':         Kind('cache/labels.npy', cache, opened),
     'description':    Kind('cache/about.json', cache, opened),

@@ -5,13 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-PROGRAM = Path(__file__).with_name('two_processes.py')
-
-def launch(folder:Path, processes:int)->subprocess.CompletedProcess:
-    "The program with its results in `folder`; two processes meet at a free port"
+def launch(program:str, folder:Path, processes:int)->subprocess.CompletedProcess:
+    "A program of this folder with its results in `folder`; two processes meet at a free port"
     env = {k: v for k, v in os.environ.items() if k not in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')} | dict(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', IN_TEST='1')
     start = [sys.executable] if processes == 1 else [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)]
-    done = subprocess.run([*start, str(PROGRAM), str(folder)], capture_output=True, text=True, env=env, timeout=300)
+    done = subprocess.run([*start, str(Path(__file__).with_name(program)), str(folder)], capture_output=True, text=True, env=env, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]
     return done
 
@@ -19,7 +17,7 @@ def launch(folder:Path, processes:int)->subprocess.CompletedProcess:
 def runs(tmp_path_factory):
     "Folders of one process and of two"
     folders = {n: tmp_path_factory.mktemp(f'processes{n}') for n in (1, 2)}
-    for n, folder in folders.items(): launch(folder, n)
+    for n, folder in folders.items(): launch('two_processes.py', folder, n)
     return folders
 
 def results(folder, rank=0): return torch.load(folder/f'results-{rank}.pt', weights_only=True)
@@ -57,3 +55,28 @@ def test_a_training_goes_on_where_it_stopped_and_one_process_writes(runs):
 def test_metrics_are_equal(runs):
     one = results(runs[1])['metrics']
     assert len(one) > 3 and one == results(runs[2])['metrics'] == results(runs[2], 1)['metrics']
+
+def test_token_caches_are_the_same_bits(runs):
+    "Undisturbed or in two goes, whoever encodes what"
+    one, two, other = results(runs[1]), results(runs[2]), results(runs[2], 1)
+    files = one['tokenized'][0]
+    assert files.keys() == {'tokens.npy', 'labels.npy', 'about.json'}
+    for found in (one, two, other): assert found['tokenized'][0] == found['tokenized_again'][0] == files
+    assert [found['tokenized'][1] for found in (one, two, other)] == [303, 151, 152]
+    assert [found['tokenized_again'][1] for found in (one, two, other)] == [203, 51, 52]       # 50 batches of 2 had been noted
+
+
+def test_a_whole_experiment(tmp_path):
+    "The command `kamig train`, alone and by two processes: the same tokens, graphs, samples, and up to rounding the same numbers"
+    folders = {n: tmp_path/f'{n} at work' for n in (1, 2)}
+    told = {n: json.loads(launch('two_experiments.py', folder, n).stdout) for n, folder in folders.items()}      # two processes, and one result
+    one, two, other = (json.loads((folders[n]/f'seen-{r}.json').read_text()) for n, r in ((1, 0), (2, 0), (2, 1)))
+    assert two == other
+    for name in ('tokens', 'tokenizer', 'maps', 'samples'): assert one[name] == two[name], name
+    first, second = (json.loads(Path(told[n]['record']).read_text()) for n in (1, 2))
+    for name in ('graphs', 'tokenizer', 'counts', 'baselines', 'name', 'seed', 'preset'): assert first[name] == second[name], name
+    for arm in first['arms']: assert first['arms'][arm] == pytest.approx(second['arms'][arm], rel=1e-4), arm
+    for pair in first['paired']: assert first['paired'][pair]['nll'][0] == pytest.approx(second['paired'][pair]['nll'][0], rel=1e-3, abs=1e-6)
+    assert [c['holds'] for c in first['claims']] == [c['holds'] for c in second['claims']]
+    assert told[1]['arms'].keys() == told[2]['arms'].keys() and told[2]['record'].startswith(str(folders[2]))
+    assert [p.name for p in (folders[2]/'cache').rglob('checkpoint.pt')] == []

@@ -12,6 +12,7 @@ import torch
 import kamig.core
 import kamig.tokens
 import long_jobs
+import small_trainings
 from kamig.core import save_tensors, write_json
 from kamig.evaluation import sample_images, write_adm_samples
 from kamig.features import cached_features
@@ -135,6 +136,71 @@ def test_damaged_parts_say_what_to_do(tmp_path):
     assert kept_images(lambda at: PIXELS[at % 6], 40, tmp_path/'parts', part=20).batch(torch.tensor([30])).equal(PIXELS[[0]])
 
 
+# ---------------------------------------------------------------- trainings: damaged checkpoints, numbers that run away
+class Stopped(Exception): "The training is cut off"
+
+class Fault:
+    "A loss that is handed on until the call of this number, and then spoiled"
+    def __init__(self, call, spoil): self.call, self.spoil, self.calls = call, spoil, 0
+
+    def __call__(self, loss):
+        self.calls += 1
+        return self.spoil(loss) if self.calls == self.call else loss
+
+def stop(loss): raise Stopped
+
+def no_number(loss): return loss*float('nan')
+
+def steep(loss): return loss + (loss - loss).sqrt()              # the same loss, but with the gradient inf - inf: the weights of the next step are no numbers
+
+def checkpoint_of(folder, way): return sorted(p for p in folder.rglob('checkpoint.pt') if way != 'arm' or p.parent.name.startswith('ka-'))[0]
+
+def files(folder): return {p.relative_to(folder): p.read_bytes() for p in folder.rglob('*') if p.is_file() and '.lock' not in p.name}
+
+@pytest.fixture(autouse=True)
+def own_data(monkeypatch):
+    monkeypatch.setenv('KAMIG_DATA', '')                                # and back, whatever a training sets
+
+@pytest.mark.parametrize('way', small_trainings.WAYS)
+def test_damaged_checkpoint(way, tmp_path):
+    "Half of it, or one bit turned: refused by its name, nothing else is touched; whole again, the training goes on to the same end"
+    whole, cut = tmp_path/'whole', tmp_path/'cut'
+    for folder in (whole, cut): folder.mkdir()
+    expected = content(small_trainings.result(way, whole))
+    with pytest.raises(Stopped): small_trainings.result(way, cut, Fault(10, stop))
+    path = checkpoint_of(cut, way)
+    good = path.read_bytes()
+    at = len(good)//2
+    for bad in (good[:at], good[:at] + bytes([good[at] ^ 1]) + good[at + 1:]):
+        path.write_bytes(bad)
+        before = files(cut)
+        with pytest.raises(ValueError) as refused: small_trainings.result(way, cut)
+        assert 'is damaged or no checkpoint' in sentence(refused, path) and 'remove it to train from the start' in str(refused.value)
+        assert files(cut) == before
+    path.write_bytes(good)
+    assert content(small_trainings.result(way, cut, again := Fault(99, stop))) == expected
+    assert again.calls == 4                                             # steps 9 to 12
+
+@pytest.mark.parametrize('call, spoil, what, good', [(4, no_number, 'the loss is nan near step 4 of 12', 0), (8, steep, 'the weights are not finite near step 8 of 12', 4),
+                                                     (10, no_number, 'the loss is nan near step 12 of 12', 8)])
+@pytest.mark.parametrize('way', small_trainings.WAYS)
+def test_numbers_that_run_away(way, call, spoil, what, good, tmp_path):
+    "Where the training was is said, and which checkpoint is good; and from there it goes on as if nothing had been"
+    whole, cut = tmp_path/'whole', tmp_path/'cut'
+    for folder in (whole, cut): folder.mkdir()
+    expected = content(small_trainings.result(way, whole))
+    with pytest.raises(FloatingPointError) as stopped: small_trainings.result(way, cut, Fault(call, spoil))
+    assert not list(cut.rglob('ka-*/weights.safetensors')) and not list(cut.rglob('map-*/weights.safetensors'))
+    assert what in str(stopped.value)
+    if good:
+        state = torch.load(path := checkpoint_of(cut, way), weights_only=True)
+        assert f'the last good checkpoint is {path}' in sentence(stopped, path)
+        assert state['step'] == good and all(t.isfinite().all() for kept in ('module', 'average') for t in state[kept].values())
+    else: assert 'no checkpoint has been written yet' in str(stopped.value)
+    assert content(small_trainings.result(way, cut, again := Fault(99, stop))) == expected
+    assert again.calls == 12 - good
+
+
 # ---------------------------------------------------------------- memory
 def greedy(limit):
     "A network that has memory for `limit` images"
@@ -170,3 +236,29 @@ def test_a_second_run_is_refused_and_a_killed_one_leaves_the_place(tmp_path):
     first.kill()
     first.communicate()
     kamig.core.claim(place).lock.release()
+
+def start(way, folder):
+    "A training that does a step for each line it is sent"
+    return subprocess.Popen([sys.executable, small_trainings.__file__, way, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+def end(run, folder):
+    "What it came to"
+    error = run.communicate('\n'*12)[1]
+    assert run.returncode == 0, error
+    return content(torch.load(f'{folder} of {run.pid}.pt', weights_only=True))
+
+def test_a_second_fit_in_the_same_folder_is_refused_and_the_first_goes_on(tmp_path):
+    expected = content(small_trainings.result('fit', tmp_path/'whole'))
+    first = start('fit', tmp_path/'run')
+    assert first.stdout.readline() == 'at work\n'
+    with pytest.raises(ValueError, match='another run is writing to .*run: wait for its end, or choose another folder'): small_trainings.result('fit', tmp_path/'run')
+    assert end(first, tmp_path/'run') == expected == content(small_trainings.result('fit', tmp_path/'run'))
+
+def test_a_second_run_of_the_same_stage_waits_and_reads(tmp_path):
+    expected = content(small_trainings.result('cached_stage', tmp_path/'whole'))
+    first = start('cached_stage', tmp_path/'run')
+    assert first.stdout.readline() == 'at work\n'
+    second = start('cached_stage', tmp_path/'run')
+    with pytest.raises(subprocess.TimeoutExpired): second.wait(6)
+    assert end(first, tmp_path/'run') == expected
+    assert second.stdout.read() == '' and end(second, tmp_path/'run') == expected       # it was never at work

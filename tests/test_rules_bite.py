@@ -128,6 +128,7 @@ def bad_parameters(source:str, says:str)->Seed:
 SEEDS = [
     Seed('cells_are_python', f'{CORE}, cell 7', {CORE: ['2 = = 3']}),
     Seed('exported_names_are_defined', 'Undefined name `shift`', {CORE: ['shift = 3', '#| export\ndef _moved(x): return x + shift']}),
+    Seed('imports_are_used', '`json` imported but unused', {CORE: ['#| export\nimport json']}),
     Seed('no_star_imports', 'imports * from math', {CORE: ['#| export\nfrom math import *']}),
     Seed('modules_import', 'kamig.experiment: ImportError', {EXPERIMENT: ['#| export\nfrom kamig.core import triple']}),
     Seed('heavy_libraries_are_imported_where_used', 'kamig.core imports matplotlib', {CORE: ['#| export\nimport matplotlib']}),

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import torch
 
-from kamig.core import generator
+import long_jobs
+from kamig.core import generator, sha256_file
 from kamig.distributed import rank, together, wait_for_all
 from kamig.evaluation import sample_images
 from kamig.experiment import draw_maps
@@ -16,7 +17,7 @@ from kamig.model import augment, create_model, set_trainable
 from kamig.presets import SamplerChoice
 from kamig.scoring import evaluate, kept_images
 from kamig.tokenizers import VQConfig, VQTokenizer
-from kamig.tokens import TokenCache, save_tokens
+from kamig.tokens import TokenCache, save_tokens, tokenize
 from kamig.training import ObjectiveConfig, train_generator
 
 OUT = Path(sys.argv[1])
@@ -53,7 +54,23 @@ def resumed(data):
     except Cut: hook.remove()
     return train(fresh(), data, ObjectiveConfig(), folder=OUT/'resumed')
 
+def encoded(name, cut=None):
+    "Files of the tokens of some pictures, and how many pictures this process encoded; cut off before batch number `cut`"
+    tokenizer, counts = long_jobs.vq(), []
+    encode = tokenizer.encode
+    def watched(images):
+        if len(counts) == cut: raise Cut
+        counts.append(len(images))
+        return encode(images)
+    tokenizer.encode = watched
+    cache = tokenize(long_jobs.pictures(303), tokenizer, OUT/name, batch_size=2)
+    return {p.name: sha256_file(p) for p in cache.folder.iterdir()}, sum(counts)
+
 with together():
+    tokenized = encoded('tokenized')
+    try: encoded('tokenized in two goes', cut=60)
+    except Cut: pass
+    tokenized_again = encoded('tokenized in two goes')
     graphs = build_graphs(tokens, labels, CODES, CLASSES, GRID)
     if rank() == 0: save_tokens(OUT/'tokens', tokens, labels, codebook_size=CODES, grid=GRID, classes=list('abc'))
     wait_for_all()
@@ -81,5 +98,5 @@ with together():
     metrics = evaluate(images, real, extractor, folder=OUT/'features')
 
 tensors = {f'{name}.{k}': v for name, graph in graphs for k, v in graph.tensors().items()}
-torch.save(dict(graphs=tensors, samples=images.batch(torch.arange(30)), drawn=len(drawn), maps=maps, training=training, resumed=again,
+torch.save(dict(graphs=tensors, samples=images.batch(torch.arange(30)), drawn=len(drawn), maps=maps, tokenized=tokenized, tokenized_again=tokenized_again, training=training, resumed=again,
                 metrics={k: v for k, v in metrics.items() if isinstance(v, (int, float))}), OUT/f'results-{rank()}.pt')

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from ..downloads import PublishedFile, publish
 from ..files import expecting, fill, named_tensors, read_state_dict
-from .vqgan import VQGANConfig
 from ..titok import TiTok, TiTokConfig
 from ..tokenizers import PUBLISHED_TOKENIZERS
 

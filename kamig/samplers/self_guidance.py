@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import check_choice, default_device, uniform
-from ..loop import Fit, FitConfig, evaluating, fit
-from ..masking import masked_cross_entropy, random_mask
+from ..loop import Fit, FitConfig, fit
+from ..masking import masked_cross_entropy
 from ..plans import DecodingPlan, hidden_ratios
 from ..sampling import SAMPLERS, Decoding, Proposal, Sampler, needs, propose_tokens
 from ..tokens import TokenCache
