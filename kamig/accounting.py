@@ -43,8 +43,9 @@ def shapes_only(
     return KnowledgeGraphs(cooccurrence=own, similarity=own, incompatibility=IncompatibilityGraph(torch.zeros(num_classes, seq_len, -(-codebook_size//8), dtype=torch.uint8), codebook_size))
 
 def parts_of(model:KAMIG)->Parts:
-    "The parts of a model that is built"
+    "The parts of a model that is built; `ValueError` unless its graphs enter at the layers"
     fusion = model.fusion
+    if model.place == 'logits': raise ValueError('the parts are those of graphs that enter at the layers')
     encoders = [count(e) for e in fusion.token_encoders.values()]
     maps,W = ((count(modules['incompatibility']) if 'incompatibility' in modules else 0) for modules in (fusion.position_convs, fusion.position_encoders))
     return Parts(count(model.backbone), sum(p.numel() for p in model.head_parameters()), encoders[0], count(fusion.token_convs), maps, W,

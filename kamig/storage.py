@@ -49,6 +49,7 @@ def stored_terms(
 )->list[StoredTerm]:
     "All terms of a model's fusion; `ValueError` where positions are treated by what they show"
     fusion,embedding = model.fusion,model.token_embedding().detach()
+    if model.place == 'logits': raise ValueError('graphs that enter at the logits have no table for each layer')
     if fusion.position_convs and fusion.config.position_slots != 'all': raise ValueError(f'position graphs that act at {fusion.config.position_slots} positions only cannot be stored by position')
     def scaled(rows, scale): return rows.new_full((len(rows), 1), scale)
     terms = [StoredTerm(F.pad(rows, (0, 0, 0, 1)), F.pad(scaled(rows, scale), (0, 0, 0, 1)), convs, False) for rows,scale,convs in token_rows(fusion, embedding)]
