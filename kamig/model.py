@@ -40,7 +40,7 @@ class KAMIG(nn.Module):
         self.config = {**(backbone.config or {}), **asdict(config)}
 
     @property
-    def place(self)->str: return self.fusion.config.place       # where the graphs enter
+    def place(self)->str: return self.config['place']          # where the graphs enter
 
     def residuals(self, tokens:Tensor, condition):
         "What the graphs add before each layer: `depth` tensors (B, L, D); nothing where they enter at the logits"
