@@ -901,6 +901,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'kamig.material._git': ('material.html#_git', 'kamig/material.py'),
                                 'kamig.material._make_stage': ('material.html#_make_stage', 'kamig/material.py'),
                                 'kamig.material._save_versions': ('material.html#_save_versions', 'kamig/material.py'),
+                                'kamig.material._source': ('material.html#_source', 'kamig/material.py'),
                                 'kamig.material.cached_facts': ('material.html#cached_facts', 'kamig/material.py'),
                                 'kamig.material.cached_stage': ('material.html#cached_stage', 'kamig/material.py'),
                                 'kamig.material.check_files': ('material.html#check_files', 'kamig/material.py'),

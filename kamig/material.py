@@ -11,7 +11,7 @@ __all__ = ['VERSIONS', 'MAX_REFERENCE', 'provenance', 'Stage', 'cached_stage', '
 import json, os, platform, subprocess, time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
@@ -42,17 +42,21 @@ def _git(*args:str)->str|None:
     try: return subprocess.run(['git', *args], cwd=root, capture_output=True, text=True, check=True).stdout.strip() if root else None
     except (OSError, subprocess.CalledProcessError): return None
 
+@cache
+def _source()->dict:
+    "Commit and uncommitted changes; looked up once, since what is committed later is not what this process runs"
+    commit = os.environ.get('KAMIG_COMMIT')
+    changes = None if commit else _git('status', '--porcelain', '--', 'kamig', 'nbs')
+    return dict(commit=commit or _git('rev-parse', 'HEAD') or 'unknown', modified=None if changes is None else bool(changes))
+
 def provenance()->dict:
     "What produced a result: commit, uncommitted changes, versions, device"
     from importlib.metadata import PackageNotFoundError, version
     def found(name):
         try: return version(name)
         except PackageNotFoundError: return None
-    commit = os.environ.get('KAMIG_COMMIT')
-    changes = None if commit else _git('status', '--porcelain', '--', 'kamig', 'nbs')
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'{platform.machine()} CPU, {torch.get_num_threads()} threads'
-    return dict(kamig=kamig.__version__, commit=commit or _git('rev-parse', 'HEAD') or 'unknown', modified=None if changes is None else bool(changes),
-                python=platform.python_version(), versions={n: found(n) for n in ('torch', 'torchvision', 'torch-fidelity', 'numpy', 'scipy')}, device=device)
+    return dict(kamig=kamig.__version__, **_source(), python=platform.python_version(), versions={n: found(n) for n in ('torch', 'torchvision', 'torch-fidelity', 'numpy', 'scipy')}, device=device)
 
 # %% ../nbs/61_material.ipynb #0d3803ea
 VERSIONS = ('average', 'raw', 'best')
