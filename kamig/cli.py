@@ -89,6 +89,7 @@ def draw_again(given:dict)->dict:
     print(summary(lines, given.get('run', 'none')), file=sys.stderr)
     return dict(command='reproduce', tasks=lines, failed=[line['name'] for line in lines if line['state'].startswith('failed')])
 
+# %% ../nbs/90_cli.ipynb #cli00024
 @dataclass(frozen=True)
 class Command:
     "A sub-command: what it does, what it can be told, an example"
