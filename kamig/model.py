@@ -49,7 +49,7 @@ class KAMIG(nn.Module):
 
     def prepared_for(self, condition)->AbstractContextManager:
         "Context manager: until its end the model is asked about these conditions and no other; what the graphs say of them is made once"
-        return prepared_for(self.fusion, None if self.num_classes is None else condition) if self.place == 'layers' else nullcontext()
+        return prepared_for(self.fusion, None if self.num_classes is None else condition) if isinstance(self.fusion, GraphFusion) else nullcontext()
 
     def hidden(self, tokens:Tensor, condition)->Tensor:  # (B, L, D)
         "The last features at the image positions"
