@@ -101,7 +101,7 @@ def run_ablation(
         scores |= {(arm,v): arm_scores(at[arm], arm, v) for arm in arms if arm in VERSIONED for v in ('raw', 'best')}
         seen = {a: arm_pictures(at[a], [a])[a] for a in pictures}
         return dict(_summary(scores, seen), origin=provenance())
-    inputs = [{a: s.fingerprint for a,s in stages.items()}, experiment.tokens('heldout').fingerprint, list(VERSIONED), {a: [asdict(experiment.preset.sampler), experiment.preset.evaluation.num_samples] for a in pictures}]
+    inputs = [{a: s.fingerprint for a,s in stages.items()}, experiment.tokens('heldout').fingerprint, list(experiment.preset.evaluation.ratios), experiment.preset.evaluation.num_heldout, list(VERSIONED), {a: [asdict(experiment.preset.sampler), experiment.preset.evaluation.num_samples] for a in pictures}]
     return dict(name=f'ablation-{experiment.name}', preset=asdict(experiment.preset), seed=experiment.seed, rates={a: rates.get(a, 1.) for a in arms if a != 'backbone'},
                 stages={a: dict(s.about, weights=s.fingerprint) for a,s in stages.items()}, **cached_facts('ablation', inputs, find))
 
