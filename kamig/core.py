@@ -10,7 +10,7 @@ __all__ = ['TOGETHER', 'check_choice', 'type_name', 'Registry', 'from_dict', 're
            'load_tensors']
 
 # %% ../nbs/00_core.ipynb #a85cf740
-import errno, hashlib, importlib, json, os, pkgutil, re, tempfile
+import errno, hashlib, importlib, json, os, pkgutil, re, secrets
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import MISSING, asdict, fields, is_dataclass
@@ -155,14 +155,14 @@ def atomic_path(path:str|Path):
     path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd,name = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.part', dir=path.parent)
-        os.close(fd)
-        try:
-            yield Path(name)
-            os.chmod(name, 0o644)
-            with open(name, 'rb') as f: os.fsync(f.fileno())          # a name must not outlive its content when the power fails
-            os.replace(name, path)
-        finally: Path(name).unlink(missing_ok=True)
+        part = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.part')
+        try:                                                          # from before it exists: whoever interrupts, at whatever moment, leaves nothing behind
+            part.touch(exist_ok=False)
+            yield part
+            part.chmod(0o644)
+            with open(part, 'rb') as f: os.fsync(f.fileno())          # a name must not outlive its content when the power fails
+            os.replace(part, path)
+        finally: part.unlink(missing_ok=True)
 
 # %% ../nbs/00_core.ipynb #lock0002
 TOGETHER = ContextVar('together', default=False)   # is work being divided among processes? see `kamig.distributed`

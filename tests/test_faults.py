@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,8 +80,8 @@ def test_full_disk(name, tmp_path):
 @pytest.mark.parametrize('name', [n for n in WRITERS if n != 'tokenizing'])
 def test_folder_that_may_not_be_written(name, number, tmp_path, monkeypatch):
     "The superuser may write anywhere, so the operating system's answer is played"
-    def refuse(prefix, suffix, dir): raise OSError(number, os.strerror(number), str(dir/f'{prefix}x{suffix}'))
-    monkeypatch.setattr(kamig.core.tempfile, 'mkstemp', refuse)
+    def refuse(path, **_): raise OSError(number, os.strerror(number), str(path))
+    monkeypatch.setattr(Path, 'touch', refuse)
     with pytest.raises(OSError) as refused: WRITERS[name](tmp_path)
     assert refused.value.errno == number and 'make room or choose another place' in sentence(refused, tmp_path)
 
