@@ -80,6 +80,7 @@ class PlainRoute(nn.Module):
         self.model,self.dense,self.fused = model,[dense],fused          # in a list: it stays where it is
         for k in ('codebook_size', 'mask_token_id', 'seq_len', 'num_classes', 'dim', 'depth', 'has_null_class', 'is_grid'): setattr(self, k, getattr(model, k))
         self.check_condition,self.null_condition = model.check_condition,model.null_condition
+        self.train(model.training)                                      # sampling gives back the mode it found, to the model within as well
 
     def residuals(self, tokens:Tensor, labels:Tensor)->list[Tensor]:
         "One (B, L, D) for each layer"
