@@ -183,5 +183,8 @@ def js_divergence(
     p = position_distributions(histogram, fidelity, distribution)
     tiny = torch.finfo(p.dtype).tiny                                    # log 0 never meets a non-zero weight: 0 log 0 = 0
     log_p = p.clamp_min(tiny).log()
-    to_mean = torch.stack([(log_p[i] - ((p + p[i])/2).clamp_min_(tiny).log_()) @ p[i] for i in range(len(p))])
+    to_mean,ratio = p.new_empty(len(p), len(p)),torch.empty_like(p)     # one table for all logarithms: a new one for each code would leave holes of its size in memory
+    for i in range(len(p)):
+        torch.add(p, p[i], out=ratio).div_(2).clamp_min_(tiny).log_()
+        torch.mv(torch.sub(log_p[i], ratio, out=ratio), p[i], out=to_mean[i])
     return (to_mean + to_mean.T).div_(2).clamp_min_(0)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'MORE_COLUMNS', 'ARM_NAMES', 'results_frame', 'paired_frame', 'load_records', 'records_frame',
-           'group_records', 'summary_frame', 'claims_frame', 'write_between_marks', 'markdown_table', 'results_text',
-           'reported', 'keep_executed', 'plot_losses', 'plot_neighbours', 'plot_incompatible']
+           'group_records', 'summary_frame', 'write_between_marks', 'markdown_table', 'results_text', 'reported',
+           'keep_executed', 'plot_losses', 'plot_neighbours', 'plot_incompatible']
 
 # %% ../nbs/63_report.ipynb #2d1f12b5
 import json
@@ -84,16 +84,6 @@ def summary_frame(records:list[dict]):
             rows[f'{Path(dataset).name}, {scale}', backbone, ARM_NAMES[arm], len(group)] = values
     return pd.DataFrame(rows).T.rename_axis(['data, scale', 'generator', 'arm', 'seeds'])
 
-def claims_frame(records:list[dict]):
-    "One line per claim and experiment: in how many seeds it held, mean margin ± standard deviation"
-    import pandas as pd
-    rows = {}
-    for (dataset,backbone,scale),group in sorted(group_records(records).items()):
-        for several in zip(*(r['claims'] for r in group)):
-            held = sum(c['holds'] for c in several)
-            rows[f'{Path(dataset).name}, {scale}', backbone, several[0]['claim']] = dict(held=f'{held} of {len(several)} seeds', margin=_spread([c['margin'] for c in several]), measured_in=several[0]['unit'].split(':')[0])
-    return pd.DataFrame(rows).T.rename_axis(['data, scale', 'generator', 'claim'])
-
 # %% ../nbs/63_report.ipynb #2bede62b
 def write_between_marks(
     path:str|Path,   # a Markdown file
@@ -115,11 +105,11 @@ def markdown_table(frame)->str:
     return '\n'.join('| ' + ' | '.join(str(v) for v in line) + ' |' for line in lines)
 
 def results_text(records:list[dict])->str:
-    "The README's results: table, claims, and the sentence that says what the numbers are"
+    "The README's results: the table, and the sentence that says what the numbers are"
     arm = records[0]['arms']['ka']
     return (f'{markdown_table(summary_frame(records))}\n\nMean ± standard deviation over seeds. Small scale, measured here; not comparable with published numbers. '
             f'{"The distance is measured with a small network trained on the same data, not with Inception. " if arm["extractor"].startswith("local") else ""}'
-            f'Each line rests on the run records in `paper/runs`.\n\n{markdown_table(claims_frame(records))}')
+            f'Each line rests on the run records in `paper/runs`.')
 
 # %% ../nbs/63_report.ipynb #2c70ee6f
 def reported(table:str):  # 'table1' ... 'table6' -> DataFrame

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['LINE_SAMPLERS', 'SWEEP_ARMS', 'SWEEP_METRICS', 'usable_samplers', 'named_samplers', 'sampler_options', 'Point',
-           'check_sweep', 'sweep_points', 'measure_point', 'complete_points', 'run_sweep', 'metric_label',
-           'sweep_curves', 'sweep_differences', 'differences_frame', 'curves_frame', 'count_seen', 'plot_sweep']
+           'check_sweep', 'named_arms', 'sweep_points', 'measure_point', 'complete_points', 'run_sweep', 'metric_label',
+           'sweep_curves', 'arms_of', 'sweep_differences', 'differences_frame', 'curves_frame', 'count_seen',
+           'plot_sweep']
 
 # %% ../nbs/68_sweeps.ipynb #sweep003
 import inspect, math, time
@@ -21,7 +22,8 @@ from .experiment import Experiment, decode_maps, draw_maps, find_reference, map_
 from .extra_networks import EXTRA_SAMPLERS, ExtraNetworks, check_time, cost, steps_within
 from .layers import BACKBONES
 from .material import cached_facts, provenance, some_images
-from .presets import Preset, SamplerChoice, make_preset
+from .presets import ARM_CHOICES, Preset, SamplerChoice, make_preset
+from .report import ARM_NAMES
 from .sampling import SAMPLERS
 
 # %% ../nbs/68_sweeps.ipynb #sweep009
@@ -58,12 +60,12 @@ def sampler_options(name:str, preset:Preset)->dict:
     return {k: shared[k] for k in inspect.signature(SAMPLERS[name]).parameters if k in shared}
 
 # %% ../nbs/68_sweeps.ipynb #sweep012
-SWEEP_ARMS = ('backbone', 'ka')
+SWEEP_ARMS = ('backbone', 'ka')   # unless others are asked for
 
 @dataclass(frozen=True)
 class Point:
     "One set of samples"
-    arm:str                  # 'backbone' or 'ka'
+    arm:str                  # 'backbone', or a name in `ARM_CHOICES`
     choice:SamplerChoice
     repeat:int               # other random numbers
 
@@ -73,12 +75,21 @@ def check_sweep(calls:list, repeats:int, num_samples:int=2):
     if type(repeats) is not int or not 2 <= repeats <= 10: raise ValueError(f'repeats must be a whole number between 2 and 10 (one alone has no interval), not {repeats}')
     if num_samples < 2: raise ValueError(f'num_samples must be at least 2, not {num_samples}')
 
+def named_arms(
+    arms:list[str]|tuple|str=SWEEP_ARMS,   # two names, or both in one string with a comma
+)->tuple[str,str]:                         # what is compared with, what is compared
+    "The pair of arms that is meant; `ValueError` unless they are two, `KeyError` naming the choices for an unknown one"
+    names = tuple(check_choice('arm', a.strip(), ['backbone', *ARM_CHOICES]) for a in (arms.split(',') if isinstance(arms, str) else arms))
+    if len(set(names)) != 2 or len(names) != 2: raise ValueError(f'arms must be two different ones, the one to compare with first, not {arms!r}')
+    return names
+
 def sweep_points(
     preset:Preset,
     total:int,           # tokens of an image
     calls:list[int],     # budgets in network passes
     repeats:int,
     samplers:list[str]|str|None=None,  # as for `named_samplers`
+    arms:tuple[str,str]=SWEEP_ARMS,
 )->list[Point]:
     "All points of a sweep, each number of steps once; first repetitions first"
     check_sweep(calls, repeats)
@@ -87,7 +98,7 @@ def sweep_points(
         options = sampler_options(name, preset)
         steps = {steps_within(name, c, total, **options) for c in calls} - {None}
         choices += [SamplerChoice(name, s, options) for s in sorted(steps)]
-    return [Point(arm, choice, r) for r in range(repeats) for choice in choices for arm in SWEEP_ARMS]
+    return [Point(arm, choice, r) for r in range(repeats) for choice in choices for arm in arms]
 
 # %% ../nbs/68_sweeps.ipynb #sweep015
 SWEEP_METRICS = {'frechet_distance': 'Fréchet distance ↓', 'precision': 'precision ↑', 'recall': 'recall ↑', 'density': 'density ↑', 'coverage': 'coverage ↑',
@@ -132,13 +143,14 @@ def _measured(experiment:Experiment, points:list[Point], n:int, reference:Refere
 
 def complete_points(
     found:list[tuple[Point,dict]],
+    arms:tuple[str,str]=SWEEP_ARMS,
 )->list[tuple[Point,dict]]:
     "Those of settings that both arms have at least twice, with the same repetitions"
     def setting(p): return p.choice.name,p.choice.num_steps
-    arms,repeats = defaultdict(set),defaultdict(set)
-    for p,_ in found: arms[*setting(p), p.repeat].add(p.arm)
-    for (*key,r),seen in arms.items():
-        if seen == set(SWEEP_ARMS): repeats[tuple(key)].add(r)
+    there,repeats = defaultdict(set),defaultdict(set)
+    for p,_ in found: there[*setting(p), p.repeat].add(p.arm)
+    for (*key,r),seen in there.items():
+        if seen == set(arms): repeats[tuple(key)].add(r)
     return [(p, f) for p,f in found if p.repeat in repeats[setting(p)] and len(repeats[setting(p)]) > 1]
 
 def run_sweep(
@@ -146,20 +158,21 @@ def run_sweep(
     calls:list[int], repeats:int, n:int=0,       # budgets in passes, repetitions, images per point; 0: as the preset says
     samplers:list[str]|str|None=None,            # as for `named_samplers`
     seconds:float=math.inf,                      # after which nothing is begun; 0: collect what is there
+    arms:tuple[str,str]=SWEEP_ARMS,              # as `named_arms` gives them
 )->dict:                                         # plain values, for a JSON file
     "All points of an experiment, and the marks of real held-out images; `ValueError` if no setting is complete"
     n = n or experiment.preset.evaluation.num_samples
     check_sweep(calls, repeats, n)
-    points = sweep_points(experiment.preset, experiment.tokenizer.module.seq_len, calls, repeats, samplers)
+    points = sweep_points(experiment.preset, experiment.tokenizer.module.seq_len, calls, repeats, samplers, arms)
     reference = find_reference(experiment)
-    found = complete_points(_measured(experiment, points, n, reference, seconds))
+    found = complete_points(_measured(experiment, points, n, reference, seconds), arms)
     if not found: raise ValueError(f'no setting of the {len(points)} points has been measured for both arms at least twice in {seconds:.0f} seconds')
     check_comparable(*(f for _,f in found), conditions=_CONDITIONS)
     rows = [dict(arm=p.arm, sampler=p.choice.name, num_steps=p.choice.num_steps, repeat=p.repeat) | {k: v for k,v in f.items() if k not in _CONDITIONS} for p,f in found]
     marks = _measure(experiment, some_images(experiment.heldout), *experiment.tokens('heldout').all(), reference)
-    return dict(experiment=experiment.name, preset=asdict(experiment.preset), seed=experiment.seed, calls=list(calls), repeats=repeats, options={p.choice.name: p.choice.options for p,_ in found},
+    return dict(experiment=experiment.name, preset=asdict(experiment.preset), seed=experiment.seed, arms=list(arms), calls=list(calls), repeats=repeats, options={p.choice.name: p.choice.options for p,_ in found},
                 measured={k: found[0][1][k] for k in _CONDITIONS} | dict(reference=reference.fingerprint[:16]), heldout=marks, left_out=len(points) - len(found),
-                weights={a: experiment.arm(a).fingerprint for a in SWEEP_ARMS}, points=rows, origin=provenance())
+                weights={a: experiment.arm(a).fingerprint for a in arms}, points=rows, origin=provenance())
 
 # %% ../nbs/68_sweeps.ipynb #sweep021
 def _by_point(record:dict, metric:str)->dict[tuple,list[float]]:  # (arm, sampler, passes) -> value of each repetition
@@ -180,13 +193,17 @@ def sweep_curves(record:dict, metric:str)->dict[tuple,list[tuple[int,Difference]
     for (arm,sampler,passes),values in sorted(_by_point(record, metric).items()): curves[arm, sampler].append((passes, seed_difference(values, [0.]*len(values))))
     return dict(curves)
 
-def sweep_differences(record:dict, metric:str)->dict[tuple[str,int],Difference]:  # (sampler, passes) -> with knowledge minus without
-    "What knowledge changes, paired by random numbers"
-    found = _by_point(record, metric)
-    return {(s,p): seed_difference(found['ka', s, p], values) for (arm,s,p),values in sorted(found.items()) if arm == 'backbone'}
+def arms_of(record:dict)->tuple[str,str]:
+    "The pair of arms of a record; the oldest ones do not name it"
+    return tuple(record.get('arms', SWEEP_ARMS))
+
+def sweep_differences(record:dict, metric:str)->dict[tuple[str,int],Difference]:  # (sampler, passes) -> the second arm minus the first
+    "What the second arm changes, knowledge as a rule, paired by random numbers"
+    found,(before,after) = _by_point(record, metric),arms_of(record)
+    return {(s,p): seed_difference(found[after, s, p], values) for (arm,s,p),values in sorted(found.items()) if arm == before}
 
 def differences_frame(record:dict, metrics:tuple=tuple(SWEEP_METRICS)):  # -> DataFrame
-    "Knowledge minus backbone, with 95% intervals; 'not seen' where the interval holds zero"
+    "The second arm minus the first (knowledge minus backbone), with 95% intervals; 'not seen' where the interval holds zero"
     import pandas as pd
     here = [m for m in metrics if m in record['points'][0]]
     frame = pd.DataFrame({metric_label(record, m): {k: d.short(3) for k,d in sweep_differences(record, m).items()} for m in here})
@@ -198,24 +215,24 @@ def curves_frame(record:dict, metrics:tuple=('frechet_distance', 'precision', 'r
     def short(d): return f'{d.mean:.{digits}f} [{d.low:.{digits}f}, {d.high:.{digits}f}]'
     here = [m for m in metrics if m in record['points'][0]]
     frame = pd.DataFrame({(metric_label(record, m), arm): {(sampler, passes): short(d) for (a,sampler),points in sweep_curves(record, m).items() if a == arm for passes,d in points}
-                          for m in here for arm in SWEEP_ARMS})
+                          for m in here for arm in arms_of(record)})
     return frame.rename_axis(['sampler', 'passes'])
 
 def count_seen(record:dict, metrics:tuple=tuple(SWEEP_METRICS)):  # -> DataFrame
-    "In how many settings knowledge lowers a metric, raises it, or no difference is seen"
+    "In how many settings the second arm lowers a metric, raises it, or no difference is seen"
     import pandas as pd
     def of(ds): return dict(lower=sum(d.high < 0 for d in ds), higher=sum(d.low > 0 for d in ds), not_seen=sum(not d.seen for d in ds))
     return pd.DataFrame({metric_label(record, m): of(list(sweep_differences(record, m).values())) for m in metrics if m in record['points'][0]}).T
 
 # %% ../nbs/68_sweeps.ipynb #sweep025
-_STYLE = {'backbone': dict(color='#555555', linestyle='--', marker='o', label='backbone'), 'ka': dict(color='#0072B2', linestyle='-', marker='s', label='backbone + knowledge')}
+_STYLES = (dict(color='#555555', linestyle='--', marker='o'), dict(color='#0072B2', linestyle='-', marker='s'))
 
-def _panel(ax, curves:dict, sampler:str, mark:float|None, real:int|None):
+def _panel(ax, curves:dict, arms:tuple, sampler:str, mark:float|None, real:int|None):
     "The two arms of one sampler"
-    for arm,style in _STYLE.items():
+    for arm,style in zip(arms, _STYLES):
         passes,values = zip(*curves[arm, sampler])
         reach = [[v.mean - v.low for v in values], [v.high - v.mean for v in values]]
-        ax.errorbar(passes, [v.mean for v in values], reach, capsize=2, markersize=3.5, linewidth=1.2, elinewidth=.9, **style)
+        ax.errorbar(passes, [v.mean for v in values], reach, capsize=2, markersize=3.5, linewidth=1.2, elinewidth=.9, label=ARM_NAMES.get(arm, arm), **style)
     if mark is not None: ax.axhline(mark, color='k', linestyle=':', linewidth=1, label=f'{real} real images, held out')
     ax.set_xscale('log', base=2)
     ax.set_xticks([4, 8, 16, 32, 64], [4, 8, 16, 32, 64], fontsize=8)
@@ -237,7 +254,7 @@ def plot_sweep(
         curves,panels = sweep_curves(record, metric),axes[block*lines:(block + 1)*lines].flatten()
         for ax in panels[1:]: ax.sharey(panels[0])             # before anything is drawn: then the scale fits all
         for ax,sampler in zip(panels, samplers):
-            _panel(ax, curves, sampler, record['heldout'].get(metric), record['heldout'].get('num_fake'))
+            _panel(ax, curves, arms_of(record), sampler, record['heldout'].get(metric), record['heldout'].get('num_fake'))
             ax.set_title(sampler, fontsize=9)
         for ax in panels[len(samplers):]: ax.axis('off')
         for i,ax in enumerate(panels): ax.tick_params(labelleft=i % columns == 0)
