@@ -1537,6 +1537,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'kamig.sweeps.named_arms': ('sweeps.html#named_arms', 'kamig/sweeps.py'),
                               'kamig.sweeps.named_samplers': ('sweeps.html#named_samplers', 'kamig/sweeps.py'),
                               'kamig.sweeps.plot_sweep': ('sweeps.html#plot_sweep', 'kamig/sweeps.py'),
+                              'kamig.sweeps.pooled_difference': ('sweeps.html#pooled_difference', 'kamig/sweeps.py'),
                               'kamig.sweeps.run_sweep': ('sweeps.html#run_sweep', 'kamig/sweeps.py'),
                               'kamig.sweeps.sampler_options': ('sweeps.html#sampler_options', 'kamig/sweeps.py'),
                               'kamig.sweeps.sweep_curves': ('sweeps.html#sweep_curves', 'kamig/sweeps.py'),

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LINE_SAMPLERS', 'SWEEP_ARMS', 'SWEEP_METRICS', 'usable_samplers', 'named_samplers', 'sampler_options', 'Point',
            'check_sweep', 'named_arms', 'sweep_points', 'measure_point', 'complete_points', 'run_sweep', 'metric_label',
-           'sweep_curves', 'arms_of', 'sweep_differences', 'differences_frame', 'curves_frame', 'count_seen',
-           'plot_sweep']
+           'sweep_curves', 'arms_of', 'sweep_differences', 'differences_frame', 'curves_frame', 'pooled_difference',
+           'count_seen', 'plot_sweep']
 
 # %% ../nbs/68_sweeps.ipynb #sweep003
 import inspect, math, time
@@ -218,11 +218,20 @@ def curves_frame(record:dict, metrics:tuple=('frechet_distance', 'precision', 'r
                           for m in here for arm in arms_of(record)})
     return frame.rename_axis(['sampler', 'passes'])
 
+def pooled_difference(record:dict, metric:str)->Difference:
+    "The mean over all settings of what the second arm changes, paired by random numbers: sampling noise alone, since both arms are one training each"
+    found,(before,after) = _by_point(record, metric),arms_of(record)
+    changes = [[y - x for x,y in zip(values, found[after, s, p], strict=True)] for (arm,s,p),values in found.items() if arm == before]
+    if len({len(c) for c in changes}) > 1: raise ValueError('settings with different numbers of repetitions have no common mean')
+    return seed_difference([sum(c)/len(c) for c in zip(*changes)], [0.]*len(changes[0]))
+
 def count_seen(record:dict, metrics:tuple=tuple(SWEEP_METRICS)):  # -> DataFrame
-    "In how many settings the second arm lowers a metric, raises it, or no difference is seen"
+    "In how many settings the second arm lowers a metric, raises it, or no difference is seen; and their mean, where all settings were repeated as often"
     import pandas as pd
-    def of(ds): return dict(lower=sum(d.high < 0 for d in ds), higher=sum(d.low > 0 for d in ds), not_seen=sum(not d.seen for d in ds))
-    return pd.DataFrame({metric_label(record, m): of(list(sweep_differences(record, m).values())) for m in metrics if m in record['points'][0]}).T
+    def of(m):
+        ds = list(sweep_differences(record, m).values())
+        return {'lower': sum(d.high < 0 for d in ds), 'higher': sum(d.low > 0 for d in ds), 'not seen': sum(not d.seen for d in ds), 'mean over settings': pooled_difference(record, m).short(4) if len({d.n for d in ds}) == 1 else '–'}
+    return pd.DataFrame({metric_label(record, m): of(m) for m in metrics if m in record['points'][0]}).T
 
 # %% ../nbs/68_sweeps.ipynb #sweep025
 _STYLES = (dict(color='#555555', linestyle='--', marker='o'), dict(color='#0072B2', linestyle='-', marker='s'))
