@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from .ablation import CONTRASTS
+from .ablation import ABLATION_KINDS, CONTRASTS
 from .accounting import RULES, published_parts, shapes_only
 from .comparison import Difference, seed_difference
 from .core import Registry, atomic_path, check_choice, repo_root, write_json
@@ -133,29 +133,29 @@ _add_table_2()
 # %% ../nbs/71_claims.ipynb #b452e71c
 ABLATION_METRICS = {'calibrated_nll': (-1, 'nats per hidden token, at a fitted temperature'), 'frechet_distance': (-1, _DISTANCE), 'ndcg': (1, 'NDCG@100')}
 
-def _ablations(records:dict, kind:str='ablation')->dict[tuple,tuple[str,dict]]:
+def _ablations(records:dict, kind:str)->dict[tuple,tuple[str,dict]]:
     "Ablation records by experiment: its setting in words, and its records"
     return {(d,b,s): (f'{Path(d).name}, scale {s}, {b}, {in_seeds(g)}', g) for (d,b,s),g in _by_preset(records[kind]).items()}
 
 def from_ablation(arms:tuple[str,str], *metrics:str)->Callable[[dict],list[Finding]]:
-    "Compare two arms in all ablation records, in every one of these metrics that they have; in the later records of arms at the logits, where the others lack an arm"
+    "Compare two arms in all ablation records, in every one of these metrics that they have; in the records of added arms, where the others lack an arm"
     def find(records:dict)->list[Finding]:
         found = {}
-        for key,(setting,group) in [item for kind in ('ablation', 'logits') for item in _ablations(records, kind).items()]:
+        for key,(setting,group) in [item for kind in ABLATION_KINDS for item in _ablations(records, kind).items()]:
             known = [m for m in metrics if all(follow(r, ('arms', a, m)) is not None for r in group.values() for a in arms)]
             for m in known: found.setdefault((key, m), compare_arms(group, setting, arms, m, *ABLATION_METRICS[m]))
         return list(found.values()) or [NOTHING]
     return find
 
 def all_graphs_are_best(records:dict)->list[Finding]:
-    "All three graphs against the closest of the other sets of graphs"
-    found = []
-    for setting,group in _ablations(records).values():
+    "All three graphs against the closest of the other sets of graphs, in the records that have most of them"
+    found = {}
+    for key,(setting,group) in [item for kind in ABLATION_KINDS for item in _ablations(records, kind).items()]:
         sets = [a for a in ('co', 'sim', 'inc', 'co+sim', 'co+inc', 'sim+inc') if all(follow(r, ('arms', a, 'calibrated_nll')) is not None for r in group.values())]
         against = [compare_arms(group, setting, ('ka', a), 'calibrated_nll', *ABLATION_METRICS['calibrated_nll'], remark=f'against the closest of {len(sets)} other sets of graphs: {a}') for a in sets]
         measured = [f for f in against if f.margin]
-        if measured: found.append(min(measured, key=lambda f: f.margin.low))
-    return found or [NOTHING]
+        if len(measured) > len(found.get(key, [])): found[key] = measured
+    return [min(fs, key=lambda f: f.margin.low) for fs in found.values()] or [NOTHING]
 
 def further_contrasts(records:dict)->list[tuple[str,str]]:
     "Contrasts that the ablation records hold beyond those of `kamig.ablation`"

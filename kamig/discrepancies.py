@@ -104,7 +104,7 @@ _row(12, 'model', 'The map of incompatible codes', 'mean of $C_t W$', 'W has a b
      Switch('FusionConfig.mean_bias', False, True))
 _row(13, 'model', 'What a GCN returns', 'three layers with ReLU', 'the mean of all three outputs', 'the mean; the last can be had',
      Switch('FusionConfig.readout', 'mean'))
-_row(14, 'model', 'Encoding', 'computed once and cached', 'anew in every pass', 'follows fidelity; the numbers are the same in every bit',
+_row(14, 'model', 'Encoding', 'computed once and cached', 'anew in every pass', 'follows fidelity, but released weights are encoded once as well: the numbers are the same in every bit',
      Switch('FusionConfig.keep_encoded', True, False))
 _row(15, 'model', 'Maps of the token graphs', 'one $f$ written for both', 'one module, whose bias counts twice', 'one; or one for each',
      Switch('FusionConfig.share_convs', True))

@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['MERITS', 'BESIDE', 'BROWSERS', 'inventory', 'contrast_answers', 'answers_frame', 'headline', 'controls_text',
-           'read_claims', 'verdict_counts', 'verdict_frame', 'small_picture', 'report_pictures', 'page_html',
-           'page_pdf']
+           'read_claims', 'verdict_counts', 'verdict_frame', 'small_picture', 'report_pictures', 'picture_caption',
+           'page_html', 'page_pdf']
 
 # %% ../nbs/87_pages.ipynb #7cc573a2
 import io, json, shutil, subprocess, tempfile
 from pathlib import Path
 
-from .ablation import CONTRASTS, contrasts_over_seeds
+from .ablation import ABLATION_KINDS, CONTRASTS, contrasts_over_seeds
 from .claims import VERDICTS
-from .core import atomic_path, check_choice, repo_root
+from .core import atomic_path, repo_root
 from .graph_tables import group_ablation, setting
 from .report import markdown_table
+from .results import NAMES
 
 # %% ../nbs/87_pages.ipynb #032bc9aa
 def inventory(records:dict):  # kind -> address -> record, see `read_records`; -> DataFrame
@@ -37,13 +38,13 @@ MERITS = (('ka', 'shuffled'), ('ka', 'codes+table'), ('inc', 'table'), ('co+sim'
 BESIDE = (('head', 'backbone'), ('ka', 'head'), ('other-half', 'other-half-shuffled'), ('logits', 'head'), ('logits', 'codes+table'), ('logits-other-half', 'logits-other-half-shuffled'))   # what is told beside it
 
 def contrast_answers(
-    records:dict,                # kind -> address -> record, see `read_records`; of 'ablation', then of 'logits' what is not answered yet
+    records:dict,                # kind -> address -> record, see `read_records`; of 'ablation', then of 'arms' what is not answered yet
     scale:str='small',
     metric:str='calibrated_nll', # lower is better
 )->list[dict]:                   # setting, contrast, question, answer, difference, low, high, seeds
     "What the seeds say to every question, setting by setting"
     answers = {}
-    for where,group in [found for kind in ('ablation', 'logits') for found in group_ablation(records.get(kind, {}), scale).items()]:
+    for where,group in [found for kind in ABLATION_KINDS for found in group_ablation(records.get(kind, {}), scale).items()]:
         if len(group) < 2: continue
         for contrast,d in contrasts_over_seeds(list(group.values()), metric).items():
             answer = 'not seen' if not d.seen else 'yes' if d.mean < 0 else 'the opposite'
@@ -72,7 +73,7 @@ def controls_text(records:dict, scale:str='small')->str:
     "The controls for the README: the headline, then the main questions with what the seeds say"
     answers = [a for a in contrast_answers(records, scale) if tuple(a['contrast'].split(' - ')) in (*MERITS, *BESIDE)]
     lines = '\n'.join(f'- {line}' for line in headline(answers))
-    return f'{lines}\n\n{markdown_table(answers_frame(answers))}\n\nDifferences of the calibrated held-out NLL, nats per hidden token, first arm minus second (negative: the first is better), with 95 % intervals over the seeds. Records in `paper/runs/ablation` and `paper/runs/logits`; all {len(CONTRASTS)} questions are in the report.'
+    return f'{lines}\n\n{markdown_table(answers_frame(answers))}\n\nDifferences of the calibrated held-out NLL, nats per hidden token, first arm minus second (negative: the first is better), with 95 % intervals over the seeds. Records in `paper/runs/ablation` and `paper/runs/arms`; all {len(CONTRASTS)} questions are in the report.'
 
 # %% ../nbs/87_pages.ipynb #a0d23c58
 def read_claims(path:str|Path='')->dict:  # empty: paper/claims.json
@@ -88,13 +89,21 @@ def verdict_counts(claims:dict):  # -> DataFrame
         for f in c['findings']: counts.setdefault(c['where'], dict.fromkeys(VERDICTS, 0))[f['verdict']] += 1
     return pd.DataFrame({w: counts[w] for w in sorted(counts, key=lambda w: (w == 'not in the paper', w))}, index=list(VERDICTS)).T.rename_axis('findings')
 
-def verdict_frame(claims:dict, verdict:str):  # -> DataFrame
-    "The findings of one verdict: claim, what the paper printed, setting, margin"
+def _measures(claim:dict)->dict[str,list[dict]]:
+    "The findings of a claim by what they are measured in; those without a number go with the first"
+    units = list(dict.fromkeys(f['unit'] for f in claim['findings'] if f['margin']))
+    return {u: [f for f in claim['findings'] if (f['unit'] if f['margin'] else (units or [''])[0]) == u] for u in units or ['']}
+
+def verdict_frame(claims:dict, ours:bool=False):  # -> DataFrame
+    "The paper's claims, or our own controls: in how many settings each of them holds, and the margins in its favour from the least to the largest"
     import pandas as pd
-    def margin(m): return '' if not m else f'{m["mean"]:+.4g}' if m['low'] == m['high'] else f'{m["mean"]:+.4f} [{m["low"]:+.4f}, {m["high"]:+.4f}]'
-    rows = [dict(claim=c['statement'], printed=c['printed'], setting=f['setting'], margin=f'{margin(f["margin"])} {f["unit"]}'.strip(), remark=f['remark'])
-            for c in claims.values() for f in c['findings'] if f['verdict'] == check_choice('verdict', verdict, VERDICTS)]
-    return pd.DataFrame(rows, columns=['claim', 'printed', 'setting', 'margin', 'remark']).set_index('claim')
+    def margins(found):
+        means = sorted(f['margin']['mean'] for f in found if f['margin'])
+        return '' if not means else f'{means[0]:+.3g}' if means[0] == means[-1] else f'{means[0]:+.3g} to {means[-1]:+.3g}'
+    def line(c, unit, found): return dict(where=c['where'], claim=c['statement'], printed=c['printed']) | {v: sum(f['verdict'] == v for f in found) or '–' for v in VERDICTS[:3]} | dict(margins=margins(found)) | {'measured in': unit}
+    mine = sorted((c for c in claims.values() if (c['where'] == 'not in the paper') == ours), key=lambda c: c['where'])
+    frame = pd.DataFrame([line(c, u, found) for c in mine for u,found in _measures(c).items()], columns=['where', 'claim', 'printed', *VERDICTS[:3], 'margins', 'measured in'])
+    return frame.drop(columns=['where', 'printed']).set_index('claim') if ours else frame.set_index(['where', 'claim'])
 
 # %% ../nbs/87_pages.ipynb #823a6f3b
 def small_picture(path:str|Path, width:int=900)->bytes:  # PNG
@@ -112,22 +121,34 @@ def report_pictures(
     patterns:tuple=('fig*.png', 'contrasts*.png', 'controls*.png', 'reliability-*.png', 'samplers-*.png'),
     most:int=24,
 )->list[Path]:
-    "The pictures a report shows, in this order, figures by their numbers"
+    "The pictures a report shows, in this order: of a numbered figure the first, with MaskGIT before others"
     folder = Path(folder) if folder else repo_root()/'paper'/'figures'
     def number(p): return int(''.join(c for c in p.stem.split('-')[0] if c.isdigit()) or 0)
-    return [p for pattern in patterns for p in sorted(folder.glob(pattern), key=lambda p: (number(p), p.name))][:most]
+    found = [p for pattern in patterns for p in sorted(folder.glob(pattern), key=lambda p: (number(p), 'maskgit' not in p.name, p.name))]
+    return list({number(p) or p.name: p for p in reversed(found)}.values())[::-1][:most]
+
+_SHOWN = {3: 'codes replaced by others', 5: 'embeddings of the codes by t-SNE, and shares that do not depend on its seed', 7: 'codes replaced by others', 8: 'what it costs to replace codes',
+          **dict.fromkeys((4, 6, 9, 10, 11, 12), 'samples of three arms, of the same seeds and classes')}
+
+def picture_caption(path:str|Path)->str:
+    "What a picture shows: from the file of its numbers beside it, else its name in words"
+    beside = Path(path).with_suffix('.json')
+    drawn = json.loads(beside.read_text()) if beside.is_file() else {}
+    if 'figure' not in drawn: return Path(path).stem.replace('-', ' ').capitalize()
+    p = drawn['preset']
+    return f'Figure {drawn["figure"]}: {_SHOWN[drawn["figure"]]} ({NAMES.get(p["backbone"], p["backbone"])}, {Path(p["dataset"]).name}, scale {p["scale"]}, seed {drawn["seed"]})'
 
 # %% ../nbs/87_pages.ipynb #9be39754
 _STYLE = """
 @page { size: A4; margin: 16mm 14mm }
 body { font: 10.5pt/1.5 Georgia, 'DejaVu Serif', serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #111 }
-h1, h2, h3 { font-family: Helvetica, 'DejaVu Sans', sans-serif; line-height: 1.2; break-after: avoid }
-h1 { font-size: 20pt } h2 { font-size: 14pt; margin-top: 1.6em; border-bottom: 1px solid #999 } h3 { font-size: 11pt }
+h1, h2, h3, h4 { font-family: Helvetica, 'DejaVu Sans', sans-serif; line-height: 1.2; break-after: avoid }
+h1 { font-size: 20pt } h4 { font-size: 9.5pt; margin-bottom: .3em; break-after: avoid } h2 { font-size: 14pt; margin-top: 1.6em; border-bottom: 1px solid #999 } h3 { font-size: 11pt }
 table { border: 0; border-collapse: collapse; font: 8pt/1.35 Helvetica, 'DejaVu Sans', sans-serif; margin: .8em 0; display: block; overflow-x: auto; max-width: 100% }
 th, td { border: 0; border-bottom: 1px solid #ddd; padding: 2px 6px; text-align: left; vertical-align: top } thead th { border-bottom: 1.5px solid #333 }
 td, th { overflow-wrap: break-word } tr { break-inside: avoid }
-img { max-width: 100% } blockquote { color: #444; margin-left: 0; font-style: italic } code { font-size: 9pt } a.anchor-link { display: none } pre { white-space: pre-wrap }
-@media print { body { max-width: none; margin: 0; padding: 0; font-size: 9.5pt } table { font-size: 6.8pt; display: table } }
+img { max-width: 100%; break-before: avoid } blockquote { color: #444; margin-left: 0; font-style: italic } code { font-size: 9pt } a.anchor-link { display: none } pre { white-space: pre-wrap }
+@media print { body { max-width: none; margin: 0; padding: 0; font-size: 9.5pt } table { font-size: 6.8pt; display: table } img { max-height: 95mm } }
 """
 
 def page_html(

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .ablation import run_ablation, tuned_rate, usable_arms
+from .ablation import ABLATION_KINDS, run_ablation, tuned_rate, usable_arms
 from .core import check_choice, data_dir, progress, repo_root, sha256_file, sha256_json, write_json
 from .experiment import Experiment
 from .graph_tables import run_ranking
@@ -35,7 +35,7 @@ def _first_rates(experiment:Experiment)->dict[str,float]:
     "The learning rate of every arm; as the preset has it at scale `smoke`, where nothing is measured"
     return {} if experiment.preset.scale == 'smoke' else {a: tuned_rate(experiment, a) for a in usable_arms(experiment) if a != 'backbone'}
 
-RECORDERS.register('logits')(_ablation)   # arms at the logits and what they are compared with, where the ablation was made before there were any
+RECORDERS.register('arms')(_ablation)   # arms that the ablation lacks, beside those they are compared with
 
 @RECORDERS.register('ndcg')
 def _ranking(experiment:Experiment, path:Path): write_json(path, run_ranking(experiment))
@@ -54,19 +54,19 @@ EDITIONS = dict(   # kind of record -> scale -> (data set, backbone, number of s
     runs        = dict(smoke=_SMOKE, tiny=_TINY, small=_every(('digits',), (*_TWO, 'titok', 'maskgen'), 3) + _every(('cifar10',), _TWO, 3), paper=_PAPER),
     text        = dict(smoke=[('digits', 'maskgen', 1)], tiny=[], small=[('digits', 'maskgen', 3)], paper=[('imagenet', 'maskgen', 1)]),
     ablation    = dict(smoke=_SMOKE, tiny=_every(('cifar10',), _TWO, 8), small=_every(_BOTH, _TWO, 8), paper=_PAPER),
-    logits      = dict(smoke=[], tiny=[], small=_every(('digits',), _TWO, 8), paper=[]),
+    arms        = dict(smoke=[], tiny=_every(('cifar10',), _TWO, 4), small=_every(('digits',), _TWO, 8), paper=[]),
     ndcg        = dict(smoke=_SMOKE, tiny=_TINY, small=_every(_BOTH, _TWO, 3), paper=_PAPER),
-    samplers    = dict(smoke=[('digits', 'maskgit', 1)], tiny=_every(('cifar10',), _TWO, 1), small=[('digits', 'maskgit', 1)], paper=_every(('imagenet',), _TWO, 1)),
+    samplers    = dict(smoke=[('digits', 'maskgit', 1)], tiny=_every(('cifar10',), _TWO, 1), small=_every(('digits',), (*_TWO, 'titok', 'maskgen'), 1), paper=_every(('imagenet',), _TWO, 1)),
     reliability = dict(smoke=[('digits', 'maskgit', 1)], tiny=[('cifar10', 'maskgit', 1)], small=_every(_BOTH, ('maskgit',), 1), paper=[('imagenet', 'maskgit', 1)]))
-_PREFIXES = dict(runs='', text='captions-', ablation='', logits='', ndcg='ndcg-', samplers='', reliability='reliability-')
+_PREFIXES = dict(runs='', text='captions-', ablation='', arms='', ndcg='ndcg-', samplers='', reliability='reliability-')
 
 def record_place(kind:str, experiment:Experiment)->str:
     "Where the record of an experiment lies, below paper/runs"
     return str(Path('' if kind == 'runs' else check_choice('kind of record', kind, EDITIONS))/f'{_PREFIXES[kind]}{experiment.name}.json')
 
 # %% ../nbs/88_reproduce.ipynb #121f97af
-NEEDS = dict(table1=('runs', 'samplers'), table2=('runs', 'text'), table3=('ablation',), table5=('ndcg',), controls=('ablation',), samplers=('samplers',), reliability=('reliability',),
-             claims=('runs', 'ablation', 'logits', 'ndcg'), report=('runs', 'ablation', 'logits', 'ndcg', 'reliability'))   # notebook -> kinds of records
+NEEDS = dict(table1=('runs', 'samplers'), table2=('runs', 'text'), table3=ABLATION_KINDS, table5=('ndcg',), controls=('ablation',), samplers=('samplers',), reliability=('reliability',),
+             claims=('runs', *ABLATION_KINDS, 'ndcg'), report=('runs', *ABLATION_KINDS, 'ndcg', 'reliability'))   # notebook -> kinds of records
 VARIANTS = dict(figure7=('figure3', dict(figure=7)), **{f'figure{n}': ('figure4', dict(figure=n)) for n in (6, 9, 10, 11, 12)})   # name -> notebook, parameters
 PLACES = dict(figure_method='docs')   # figures that are kept elsewhere than in paper/figures, below the repository
 LAST = ('claims', 'report')   # read what the others have written, in this order

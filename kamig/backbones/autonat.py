@@ -111,4 +111,4 @@ def autonat_ka_layout(published:Published, given:dict)->Layout:
         Rule(r'fusion\.token_convs\.(\d+)\.(\w+)', from_the_end('zero_convs'), _as_linear),
         Rule(r'fusion\.position_encoders\.incompatibility\.linear\.(\w+)', lambda rest: f'graph_layer.pos_neg_codebook_graph_layer.conv1.{rest}', _as_linear),
         Rule(r'fusion\.position_convs\.incompatibility\.(\d+)\.(\w+)', from_the_end('zero_convs_pos'), _as_linear),
-    ], base.usual)
+    ], base.usual | dict(keep_encoded=True))
