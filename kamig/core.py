@@ -196,7 +196,7 @@ def claim(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try: lock = FileLock(folder.resolve()/'.lock', thread_local=False, is_singleton=True).acquire(timeout=0)
-        except Timeout: raise ValueError(f'another run is writing to {folder}: wait for its end, or choose another folder') from None
+        except Timeout: raise ValueError(f'another run is writing to {folder}: wait for its end, or choose another folder (a notebook that is open ends when its kernel is shut down)') from None
     return lock
 
 # %% ../nbs/00_core.ipynb #hash0002
@@ -310,7 +310,7 @@ def autocast(
 
 @cache
 def _bar()->type:
-    "tqdm's bar; in a notebook a finished one becomes a line of text, so that a saved notebook shows how it ended and holds no widget"
+    "tqdm's bar; in a notebook a finished one becomes a line of text, which a saved notebook shows as well"
     from tqdm import auto, notebook
     if not issubclass(auto.tqdm, notebook.tqdm): return auto.tqdm
     class Bar(auto.tqdm):
