@@ -3,7 +3,7 @@
 Pages are the Markdown files here, and what `pages.py` makes of the notebooks before they are read: the notebooks
 themselves with their saved outputs (nothing is executed), an API reference, the glossary and the results.
 """
-import re, sys, unicodedata
+import os, re, sys, unicodedata
 from pathlib import Path
 
 from docutils.nodes import SkipNode
@@ -63,6 +63,13 @@ def show_math(display:str):
         raise SkipNode
     return visit
 
+def to_pages(known:dict[str,str]):
+    "A listener that leads the links of a guide, which are to files of the repository, to their pages"
+    from_guides = {os.path.relpath(file, 'docs/guides'): os.path.relpath(page, 'guides') for file,page in known.items()}
+    def listen(app, page, source):
+        if page.startswith('guides/'): source[0] = pages.relinked(source[0], from_guides)
+    return listen
+
 def setup(app):
     app.add_html_math_renderer('mathml', inline_renderers=(show_math('inline'), None), block_renderers=(show_math('block'), None))
-    pages.write(HERE.parent, HERE)
+    app.connect('source-read', to_pages(pages.write(HERE.parent, HERE)))

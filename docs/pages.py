@@ -255,27 +255,17 @@ def unbroken(text:str)->str:
     "A number stays with its error: lines may end before the sign, not after it"
     return re.sub(r'(±|margin) (?=[-\d])', '\\1\u00a0', text)
 
-def in_short(readme:str)->str:
-    "The finding in a paragraph, the questions with their answers, and the claims as a small table: a line per generator"
-    headline,questions = findings_of(readme).split('\n\n')[0],re.search(r'<!-- controls -->\n((?:- .*\n)+)', readme)
-    return unbroken('\n'.join([headline, '', *([questions[1]] if questions else []), '', claims_in_short(readme)]))
-
-def claims_in_short(readme:str)->str:
-    "The claims of the README's results as a small table: a line per generator; all results where there is no such table"
-    marked = m[1] if (m := re.search(r'<!-- results -->\n(.*?)<!-- /results -->', readme, re.S)) else ''
-    rows = [[x.strip() for x in line.strip('|').split('|')] for line in marked.splitlines() if line.startswith('|')]
-    at = next((i for i,r in enumerate(rows) if 'claim' in r and 'held' in r), None)
-    if at is None: return marked
-    head,found = rows[at],{}
-    for r in (dict(zip(head, r)) for r in rows[at + 2:] if len(r) == len(head)): found.setdefault((r[head[0]], r[head[1]]), {})[r['claim']] = f'{r["held"]}, margin {r["margin"]}'
-    claims = list(dict.fromkeys(c for line in found.values() for c in line))
-    return '\n'.join(['| ' + ' | '.join([*head[:2], *claims]) + ' |', '|' + '---|'*(2 + len(claims)), *('| ' + ' | '.join([*key, *(line.get(c, '') for c in claims)]) + ' |' for key,line in found.items())]) + '\n'
+def in_short(readme:str, known:dict[str,str])->str:
+    "What was found: the paragraphs that begin in bold, and the questions with their answers"
+    found,questions = findings_of(readme),re.search(r'<!-- controls -->\n((?:- .*\n)+)', readme)
+    return unbroken(relinked('\n\n'.join([*(p for p in found.split('\n\n') if p.startswith('**')), *([questions[1]] if questions else [])]), known)) + '\n'
 
 def relinked(text:str, known:dict[str,str], pictures:bool=False)->str:
     "A file of the repository's root as a page: links to what the site has lead there, other relative ones become plain text; pictures are left out, or looked for in the root"
     def link(m):
         title,target = m[1],m[2]
         if re.match(r'https?:|mailto:|#', target): return m[0]
+        if target in known: return f'[{title}]({known[target]})'
         path,_,anchor = target.partition('#')
         return f'[{title}]({known[path]}{"#" + anchor if anchor else ""})' if path in known else title
     return re.sub(r'(?<!!)\[([^\]]*)\]\(([^)\s]+)\)', link, re.sub(r'!\[([^\]]*)\]\(([^)]*)\)', r'![\1](../\2)' if pictures else '', text))
@@ -304,7 +294,7 @@ def api_index(numbered:list[Notebook])->str:
         if rows: lines += [f'## {title}', '', '| module | in one line |', '|---|---|', *rows, '']
     return '\n'.join([*lines, '```{toctree}', ':hidden:', '', *sorted(nb.module for nb in numbered), '```', ''])
 
-def write(root:Path, docs:Path):
+def write(root:Path, docs:Path)->dict[str,str]:  # file of the repository -> its page
     "Make all pages; files of an earlier time that are made no more are removed"
     every,executed = notebooks(root/'nbs'),notebooks(root/'paper'/'executed')
     numbered,runnable = [nb for nb in every if nb.number],[nb for nb in every if not nb.number] + notebooks(root/'nbs'/'paper')
@@ -318,7 +308,8 @@ def write(root:Path, docs:Path):
     made |= {docs/'api'/'index.md': api_index(numbered), docs/'glossary.md': glossary(numbered)}
     known = {str(p.relative_to(root)): str(q.relative_to(docs)) for p,q in [(nb.path, docs/('notebooks' if nb.number else 'run')/nb.path.name) for nb in numbered + runnable] + [(nb.path, docs/'results'/nb.path.name) for nb in executed]}
     known |= {f'docs/{p.relative_to(docs)}': str(p.relative_to(docs)) for p in docs.rglob('*.md')} | {f'{n}.md': f'{n.lower()}.md' for n in ('CONTRIBUTING', 'CHANGELOG') if (root/f'{n}.md').exists()}
-    made |= {docs/'findings.md': results(root, executed, known)} | {docs/name: text for name,text in project(root, known).items()} | {docs/'_short.md': in_short((root/'README.md').read_text())}
+    known |= {'README.md#what-was-found-so-far': 'findings.md'}
+    made |= {docs/'findings.md': results(root, executed, known)} | {docs/name: text for name,text in project(root, known).items()} | {docs/'_short.md': in_short((root/'README.md').read_text(), known)}
     for folder in ('notebooks', 'run', 'results', 'api'):
         for old in (docs/folder).glob('*') if (docs/folder).exists() else ():
             if old.is_file() and old not in made: old.unlink()
@@ -327,3 +318,4 @@ def write(root:Path, docs:Path):
     for path,text in made.items():
         path.parent.mkdir(exist_ok=True)
         if not path.exists() or path.read_text() != text: path.write_text(text)
+    return known

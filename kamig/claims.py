@@ -25,7 +25,7 @@ from .layers import BACKBONES
 from .model import create_model
 from .presets import BACKBONE_PRESETS
 from .report import reported
-from .tables import by_experiment, cell_of, follow
+from .tables import by_experiment, cell_of, follow, in_seeds
 
 # %% ../nbs/71_claims.ipynb #ecd7c21b
 VERDICTS = ('holds', 'does not hold', 'not testable here', 'not yet measured')
@@ -91,7 +91,7 @@ def from_runs(
     def find(records:dict)->list[Finding]:
         mine = {a: r for a,r in records[kind].items() if backbone in (None, r['preset']['backbone'])}
         grouped = by_experiment(mine) if kind == 'runs' else _by_preset(mine)
-        found = [compare_arms(group, f'{Path(d).name}, scale {s}, {b}, {len(group)} seeds', arms, metric, sign, unit, remark) for (d,b,s),group in grouped.items()]
+        found = [compare_arms(group, f'{Path(d).name}, scale {s}, {b}, {in_seeds(group)}', arms, metric, sign, unit, remark) for (d,b,s),group in grouped.items()]
         at_paper = [PAPER_SCALE] if paper_scale and not any(s == 'paper' for *_,s in grouped) else []
         return (found or [NOTHING]) + at_paper
     return find
@@ -135,7 +135,7 @@ ABLATION_METRICS = {'calibrated_nll': (-1, 'nats per hidden token, at a fitted t
 
 def _ablations(records:dict, kind:str)->dict[tuple,tuple[str,dict]]:
     "Ablation records by experiment: its setting in words, and its records"
-    return {(d,b,s): (f'{Path(d).name}, scale {s}, {b}, {len(g)} seeds', g) for (d,b,s),g in _by_preset(records[kind]).items()}
+    return {(d,b,s): (f'{Path(d).name}, scale {s}, {b}, {in_seeds(g)}', g) for (d,b,s),g in _by_preset(records[kind]).items()}
 
 def from_ablation(arms:tuple[str,str], *metrics:str)->Callable[[dict],list[Finding]]:
     "Compare two arms in all ablation records, in every one of these metrics that they have; in the records of added arms, where the others lack an arm"
@@ -168,7 +168,7 @@ def from_ranking(arms:tuple[str,str])->Callable[[dict],list[Finding]]:
         found = []
         for (d,b,s),group in _by_preset(records['ndcg']).items():
             ratios = sorted(k for k in next(iter(group.values()))['arms'][arms[0]] if k.startswith('ndcg@'))
-            found += [compare_arms(group, f'{Path(d).name}, scale {s}, {b}, {len(group)} seeds', arms, k, 1, 'NDCG@100', f'ratio {k[5:]}, hidden positions') for k in ratios]
+            found += [compare_arms(group, f'{Path(d).name}, scale {s}, {b}, {in_seeds(group)}', arms, k, 1, 'NDCG@100', f'ratio {k[5:]}, hidden positions') for k in ratios]
         return found or from_ablation(arms, 'ndcg')(records)
     return find
 

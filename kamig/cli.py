@@ -7,7 +7,7 @@ __all__ = ['OPTIONS', 'COMMANDS', 'Option', 'run_stage', 'download_files', 'draw
            'completion_script', 'plain', 'main']
 
 # %% ../nbs/90_cli.ipynb #cli00003
-import argparse, json, math, sys, textwrap, traceback
+import argparse, json, math, sys, textwrap, time, traceback
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -83,11 +83,13 @@ def download_files(given:dict)->dict:
     with looking(): return dict(command='download', would=[state(name) for name in names])
 
 def draw_again(given:dict)->dict:
-    "Draw tables and figures from the run records; a table for human eyes goes to standard error"
-    from kamig.reproduce import reproduce, summary
+    "Draw tables and figures from the run records; the summary is for human eyes"
+    from kamig.reproduce import reproduce, summary, written_since
+    start = time.time()
     lines = reproduce(**given)
-    print(summary(lines, given.get('run', 'none')), file=sys.stderr)
-    return dict(command='reproduce', tasks=lines, failed=[line['name'] for line in lines if line['state'].startswith('failed')])
+    written = written_since(start, given.get('out', ''))
+    return dict(command='reproduce', tasks=lines, failed=[line['name'] for line in lines if line['state'].startswith('failed')], written=written,
+                summary=summary(lines, given.get('run', 'none'), written))
 
 # %% ../nbs/90_cli.ipynb #cli00024
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Command:
     help:str
     options:tuple
     example:str
-    run:Callable[[dict],dict|None]              # of what was given; what is named under `failed` in its result makes the exit code 1
+    run:Callable[[dict],dict|None]              # of what was given; in its result, names under `failed` make the exit code 1, and a `summary` is said last, on standard error
     own:dict = field(default_factory=dict)      # name -> Option, where a word means something else here
 
     def option(self, name:str)->Option: return self.own.get(name) or OPTIONS[name]
@@ -196,7 +198,9 @@ def _printed(command:Command, given:dict)->int:
     "Run a command and print its result"
     with redirect_stdout(sys.stderr): result = command.run(given)
     if result is None: return 0
-    print(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False))
+    said = result.pop('summary', '')
+    print(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+    if said: print(said, file=sys.stderr)
     return int(bool(result.get('failed')))
 
 def _guarded(run:Callable[[],int], show:bool)->int:

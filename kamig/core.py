@@ -14,8 +14,9 @@ import errno, hashlib, importlib, json, os, pkgutil, re, secrets
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import MISSING, asdict, fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -195,7 +196,7 @@ def claim(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try: lock = FileLock(folder.resolve()/'.lock', thread_local=False, is_singleton=True).acquire(timeout=0)
-        except Timeout: raise ValueError(f'another run is writing to {folder}: wait for its end, or choose another folder') from None
+        except Timeout: raise ValueError(f'another run is writing to {folder}: wait for its end, or choose another folder (a notebook that is open ends when its kernel is shut down)') from None
     return lock
 
 # %% ../nbs/00_core.ipynb #hash0002
@@ -307,10 +308,26 @@ def autocast(
     helps = device.type == 'cuda' or getattr(torch.cpu, '_is_avx512_bf16_supported', bool)() or torch.cpu._is_amx_tile_supported()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == 'bf16' or (precision == 'auto' and helps))
 
+@cache
+def _bar()->type:
+    "tqdm's bar; in a notebook a finished one becomes a line of text, which a saved notebook shows as well"
+    from tqdm import auto, notebook
+    if not issubclass(auto.tqdm, notebook.tqdm): return auto.tqdm
+    class Bar(auto.tqdm):
+        displayed:Any = False   # the handle of its output, once there is one
+        def display(self, *args, check_delay=True, **kwargs):
+            super().display(*args, check_delay=False, **kwargs)
+            if check_delay and not self.displayed: self.displayed = notebook.display(self.container, display_id=True)
+        def close(self):
+            if self.disable: return
+            super().close()
+            if self.displayed: self.displayed.update({'text/plain': str(self)}, raw=True)
+            for widget in (*self.container.children, self.container): widget.close()
+    return Bar
+
 def progress(iterable, **kwargs):
     "tqdm's bar for notebook or terminal, for what takes longer than a second; silent under `nbdev_test`"
-    from tqdm.auto import tqdm
-    return tqdm(iterable, disable=in_test(), **{'delay': 1., **kwargs})   # dozens of finished bars would bury the results of a cell
+    return _bar()(iterable, disable=in_test(), **{'delay': 1., **kwargs})   # dozens of finished bars would bury the results of a cell
 
 # %% ../nbs/00_core.ipynb #dama0002
 @contextmanager

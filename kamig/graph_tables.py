@@ -20,7 +20,7 @@ from .evaluation import token_metrics
 from .experiment import Experiment
 from .material import cached_facts, provenance
 from .metrics import chance_ndcg
-from .tables import IMAGE_CONDITIONS, TABLES, Block, Cell, Column, Table, cell_at, cell_of, made_with, walk
+from .tables import IMAGE_CONDITIONS, TABLES, Block, Cell, Column, Table, cell_at, cell_of, in_seeds, made_with, walk
 
 # %% ../nbs/85_graph_tables.ipynb #68b59bc0
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _subset_block(where:tuple, group:dict[str,dict])->Block:
         cells = {c.key: arm_cell(group, arm, c.key) for c in _COLUMNS if not isinstance(c, DifferenceColumn)}
         changes = {} if arm == 'head' else {f'{k}_change': difference_cell(cells[k], arm_cell(group, 'head', k)) for k in ('calibrated_nll', 'ndcg')}
         if cells['nll'].values: rows[label] = cells | changes
-    return Block(f'{setting(*where)}: {len(group)} seeds', ('row', 'graphs'), _COLUMNS, rows, group=0)
+    return Block(f'{setting(*where)}: {in_seeds(group)}', ('row', 'graphs'), _COLUMNS, rows, group=0)
 
 def _printed_block(reported:dict)->Block:
     "The paper's Table 3"
@@ -174,7 +174,7 @@ def _over_seeds(where:tuple, group:dict[str,dict])->Block:
     for row in (r for label,r in rows.items() if label[1] == 'chance'):              # chance shares the columns of all: it depends on the codes alone
         for k in _READINGS: row[k] = Cell(row[k].values, row[k].origins, row[k].units, rows[f'{RANKING_RATIOS[0]:g}', ROW_NAMES['inc']][k].conditions)
     how = 'all held-out images, at the learning rate of the preset' if 'chance' in next(iter(group.values())) else 'from the ablation: half of the held-out images, at the learning rate chosen there'
-    return Block(f'{setting(*where)}: {len(group)} seeds, {how}', ('hidden', 'generator'), tuple(columns), rows, group=1)
+    return Block(f'{setting(*where)}: {in_seeds(group)}, {how}', ('hidden', 'generator'), tuple(columns), rows, group=1)
 
 def _seed_by_seed(where:tuple, group:dict[str,dict])->Block:
     "The differences of each training, with bootstrap intervals over its images"

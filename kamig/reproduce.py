@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EDITIONS', 'NEEDS', 'VARIANTS', 'PLACES', 'LAST', 'NOTEBOOK_SECONDS', 'record_place', 'Drawing', 'drawings', 'Task',
            'recorded_seconds', 'expected_seconds', 'record_tasks', 'make_records', 'notebook_tasks', 'draw_notebook',
-           'render_report', 'draw', 'reproduce', 'spoken', 'summary']
+           'render_report', 'draw', 'reproduce', 'spoken', 'written_since', 'summary']
 
 # %% ../nbs/88_reproduce.ipynb #ee4bfcd8
 import json, os, subprocess, sys, time
@@ -252,13 +252,22 @@ def spoken(seconds:float|None)->str:
     return f'{seconds:.0f} s' if seconds < 100 else f'{seconds/60:.0f} min' if seconds < 6000 else f'{seconds/3600:.1f} h'
 
 # %% ../nbs/88_reproduce.ipynb #cda574a4
-def summary(lines:list[dict], run:str='none')->str:
+def written_since(moment:float, out:str='')->list[Path]:
+    "Records, tables, figures and pages that are younger than a moment, in seconds of the clock"
+    folders = [Path(out)] if out else [repo_root()/'paper', repo_root()/'docs']
+    return sorted(p for folder in folders for p in folder.rglob('*') if p.is_file() and p.stat().st_mtime >= moment)
+
+_SAID = {'drawn': 'unchanged since it was drawn (--again draws it all the same)', 'needs networks': 'left out: needs trained networks (--run missing)'}
+
+def summary(lines:list[dict], run:str='none', written:list[Path]=())->str:
     "What was or would be done, as text"
     def total(ls): return 'about ' + spoken(sum(l['seconds'] or 0 for l in ls)) + (' and more (some times are not known)' if any(l['seconds'] is None for l in ls) else '')
-    groups = {}
+    groups,forms = {},{}
     for l in lines:
         if l['state'] != 'there': groups.setdefault((l['kind'], l['name'].split('-seed')[0], l['state']), []).append(l)
-    shown = [f'{kind:9} {name:50} {state}' + (f', {len(ls)} seeds' if len(ls) > 1 else '') + (f': {total(ls)}' if state in ('missing', 'to draw', 'drawn now') else '') for (kind,name,state),ls in groups.items()]
-    there,missing,todraw = ([l for l in lines if l['state'] in states] for states in (('there',), ('missing',), ('to draw', 'drawn now')))
+    shown = [f'{kind:9} {name:50} {_SAID.get(state, state)}' + (f', {len(ls)} seeds' if len(ls) > 1 else '') + (f': {total(ls)}' if state in ('missing', 'to draw', 'drawn now') else '') for (kind,name,state),ls in groups.items()]
+    there,missing,to_draw = ([l for l in lines if l['state'] == state] for state in ('there', 'missing', 'to draw'))
     made = 'are left out of the tables; --run missing makes them' if run == 'none' else 'are made first'
-    return '\n'.join([*shown, f'{len(there)} records are there' + (f'; {len(missing)} are missing and {made}: {total(missing)} of training' if missing else ''), f'{len(todraw)} to draw: {total(todraw)}, two at a time'])
+    for path in written: forms.setdefault((path.relative_to(repo_root()) if path.is_relative_to(repo_root()) else path).with_suffix(''), []).append(path.suffix)
+    return '\n'.join([*shown, f'{len(there)} records are there' + (f'; {len(missing)} are missing and {made}: {total(missing)} of training' if missing else ''),
+                      *([f'{len(to_draw)} to draw: {total(to_draw)}, two at a time'] if to_draw else []), *(f'written: {path}{", ".join(ends)}' for path,ends in forms.items())])

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['IMAGE_CONDITIONS', 'TOKEN_CONDITIONS', 'BOLD', 'TABLES', 'pointer', 'follow', 'walk', 'read_records', 'by_experiment',
-           'Cell', 'cell_at', 'cell_of', 'Column', 'Block', 'bold_cells', 'Table', 'block_frame', 'block_style',
-           'made_with', 'table_markdown', 'latex_text', 'table_latex', 'table_json', 'save_table', 'check_table',
-           'printed_block']
+           'in_seeds', 'Cell', 'cell_at', 'cell_of', 'Column', 'Block', 'bold_cells', 'Table', 'block_frame',
+           'block_style', 'made_with', 'table_markdown', 'latex_text', 'table_latex', 'table_json', 'save_table',
+           'check_table', 'printed_block']
 
 # %% ../nbs/70_tables.ipynb #40797ce6
 import html, json, math, re
@@ -74,6 +74,10 @@ def by_experiment(
     groups = group_records(list(sources.values()))
     names = {id(r): a for a,r in sources.items()}
     return {key: {names[id(r)]: r for r in sorted(group, key=lambda r: r['seed'])} for key,group in sorted(groups.items())}
+
+def in_seeds(group)->str:
+    "How many runs there are, in words"
+    return '1 seed' if len(group) == 1 else f'{len(group)} seeds'
 
 # %% ../nbs/70_tables.ipynb #849c3083
 @dataclass(frozen=True)

@@ -33,6 +33,20 @@ def test_code_of_a_page(page, tmp_path):
         assert rows[name].startswith(f'| `{name}` | {weights} M | {tuning} | {operations} | {seconds} |'), rows[name]
 
 
+READ_IN_THE_REPOSITORY = [*(ROOT/f'{n}.md' for n in ('README', 'CONTRIBUTING', 'CHANGELOG', 'data/README', 'docs/claims', 'docs/discrepancies', 'docs/scaling', 'docs/weights')), *sorted((ROOT/'docs'/'guides').glob('*.md'))]
+
+
+@pytest.mark.parametrize('page', READ_IN_THE_REPOSITORY, ids=lambda p: p.stem)
+def test_links_lead_to_files_of_the_repository(page):
+    "These pages are read there as well as on the site, which leads the same links to its own pages"
+    of_the_site = {'run', 'notebooks', 'api', 'results', 'run.md', 'findings.md', 'glossary.md', 'project.md', 'contributing.md', 'changelog.md'}
+    links = re.findall(r'(?<!!)\[[^\]]*\]\(([^)\s#]+)[^)\s]*\)', re.sub(r'```.*?```', '', page.read_text(), flags=re.S))
+    for link in (x for x in links if not re.match(r'[a-z]+:', x)):
+        target = (page.parent/link).resolve()
+        below_docs = target.relative_to(ROOT/'docs').parts[:1] if target.is_relative_to(ROOT/'docs') else ()
+        assert target.exists() and not of_the_site & {*below_docs}, link
+
+
 def test_the_readme_names_every_notebook():
     "The ranges of its table; a notebook that runs stands there by its name"
     table = re.search(r'\| notebooks \| what \|\n.*?\n\n', (ROOT/'README.md').read_text(), re.S)[0]

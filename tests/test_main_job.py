@@ -87,3 +87,16 @@ def test_ci_runs_what_the_readme_says():
     steps = [s.replace('pip install', 'pip install --quiet') for s in command.split(' && ')[2:]]
     ci = [line.replace(' --timing', '') for line in (ROOT/'.ci'/'run').read_text().splitlines()]
     assert steps == [line for line in ci if line.split()[0:1] and line.split()[0] in ('pip', 'nbdev_test', 'pytest')]
+
+
+def test_a_finished_bar_is_a_line_of_text(tmp_path):
+    "An executed notebook is read without widgets: a bar that stands still at 1 % looks like a failure"
+    import nbformat
+    cell = "import time\nfrom kamig.core import progress\nfor _ in progress(range(4), desc='counting', delay=.1): time.sleep(.2)\nfor _ in progress(range(4)): pass"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)], metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python'))), tmp_path/'bars.ipynb')
+    environment = {k: v for k, v in os.environ.items() if k != 'IN_TEST'}
+    done = subprocess.run([sys.executable, '-m', 'papermill', 'bars.ipynb', 'out.ipynb', '--no-progress-bar'], env=environment, cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr[-2000:]
+    outputs = nbformat.read(tmp_path/'out.ipynb', 4).cells[0].outputs
+    assert [list(o.data) for o in outputs] == [['text/plain']], outputs
+    assert outputs[0].data['text/plain'].startswith('counting: 100%') and '4/4' in outputs[0].data['text/plain']
