@@ -246,6 +246,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                             'kamig.core._shift': ('core.html#_shift', 'kamig/core.py'),
                             'kamig.core._shown': ('core.html#_shown', 'kamig/core.py'),
                             'kamig.core._signed': ('core.html#_signed', 'kamig/core.py'),
+                            'kamig.core._sort_header': ('core.html#_sort_header', 'kamig/core.py'),
                             'kamig.core._sweep': ('core.html#_sweep', 'kamig/core.py'),
                             'kamig.core._why_unwritable': ('core.html#_why_unwritable', 'kamig/core.py'),
                             'kamig.core.atomic_path': ('core.html#atomic_path', 'kamig/core.py'),

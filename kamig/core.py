@@ -371,6 +371,15 @@ def memory_advice(
         raise torch.OutOfMemoryError(f'{what} at {setting} {batch_size} does not fit into memory: {advice}') from e
 
 # %% ../nbs/00_core.ipynb #b3781371
+def _sort_header(path:Path):
+    "Sort the description in a safetensors file, in place: the library writes it in another order in every process, and equal content should be an equal file"
+    with open(path, 'r+b') as f:
+        size = int.from_bytes(f.read(8), 'little')
+        header = json.loads(f.read(size))
+        header['__metadata__'] = dict(sorted(header['__metadata__'].items()))
+        f.seek(8)
+        f.write(json.dumps(header, separators=(',', ':'), ensure_ascii=False).encode().ljust(size))
+
 def save_tensors(
     path:str|Path,
     tensors:dict[str,Tensor],
@@ -382,7 +391,9 @@ def save_tensors(
     tensors = {k: v.detach().cpu().contiguous().clone() for k,v in tensors.items()}
     header = dict(kind=kind, about=json.dumps(about, sort_keys=True))
     header['sha256'] = sha256_json([header, sha256_state(tensors)])
-    with atomic_path(path) as p: save_file(tensors, p, metadata=header)
+    with atomic_path(path) as p:
+        save_file(tensors, p, metadata=header)
+        _sort_header(p)
     return Path(path)
 
 def load_tensors(
