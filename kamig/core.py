@@ -6,8 +6,7 @@
 __all__ = ['TOGETHER', 'check_choice', 'type_name', 'Registry', 'from_dict', 'repo_root', 'repo_file', 'data_dir', 'in_test',
            'writing', 'atomic_path', 'locked', 'claim', 'sha256_bytes', 'sha256_file', 'sha256_json', 'sha256_state',
            'write_json', 'NotMade', 'looking', 'to_be_made', 'uniform', 'gumbel', 'mix_seed', 'generator',
-           'default_device', 'autocast', 'progress', 'reading', 'read_json', 'memory_advice', 'save_tensors',
-           'load_tensors']
+           'default_device', 'autocast', 'progress', 'reading', 'read_json', 'save_tensors', 'load_tensors']
 
 # %% ../nbs/00_core.ipynb #a85cf740
 import errno, hashlib, importlib, json, os, pkgutil, re, secrets
@@ -355,20 +354,6 @@ def read_json(
         content = json.loads(Path(path).read_text('utf-8'))
         if not isinstance(content, dict): raise ValueError(f'it holds {type_name(content)}')
     return content
-
-# %% ../nbs/00_core.ipynb #memo0002
-@contextmanager
-def memory_advice(
-    batch_size:int,
-    what:str,         # what is being done: 'sampling'
-    setting:str='batch_size',  # where the batch size is set
-):
-    "Context manager: out of memory is a `torch.OutOfMemoryError` that says which batch size to try"
-    try: yield
-    except (RuntimeError, MemoryError) as e:                     # torch's own error for a GPU, its allocator's for the CPU, and Python's
-        if not isinstance(e, (torch.OutOfMemoryError, MemoryError)) and "can't allocate memory" not in str(e): raise
-        advice = f'try {setting} {batch_size//2}' if batch_size > 1 else 'even one does not fit, so a smaller model or more memory is needed'
-        raise torch.OutOfMemoryError(f'{what} at {setting} {batch_size} does not fit into memory: {advice}') from e
 
 # %% ../nbs/00_core.ipynb #b3781371
 def _sort_header(path:Path):

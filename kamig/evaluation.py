@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .core import Registry, atomic_path, autocast, check_choice, default_device, generator, memory_advice, progress, reading, uniform
+from .core import Registry, atomic_path, autocast, check_choice, default_device, generator, progress, reading, uniform
 from .features import Features
 from .files import check_archive
-from .loop import evaluating
+from .loop import evaluating, memory_advice
 from .masking import mask_counts, random_mask
 from .metrics import (clip_mmd, density_coverage, feature_statistics, gaussian_frechet_distance, inception_score, kernel_distance,
                            masked_nll_per_image, ndcg_per_image, precision_recall, top1_per_image)

@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .core import data_dir, default_device, load_tensors, locked, memory_advice, mix_seed, progress, save_tensors, sha256_json, sha256_state
+from .core import data_dir, default_device, load_tensors, locked, mix_seed, progress, save_tensors, sha256_json, sha256_state
 from .data import Images
 from .distributed import divided, shared_lock, turn, wait_for_all
 from .files import rebuild
-from .loop import FitConfig, batch_indices, fit
+from .loop import FitConfig, batch_indices, fit, memory_advice
 
 # %% ../nbs/51_features.ipynb #646ed417
 class FeatureNet(nn.Module):

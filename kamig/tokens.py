@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import atomic_path, locked, memory_advice, progress, read_json, reading, sha256_file, sha256_json, to_be_made, write_json, writing
+from .core import atomic_path, locked, progress, read_json, reading, sha256_file, sha256_json, to_be_made, write_json, writing
 from .data import Images
 from .distributed import divided, leads, rank, share, shared_lock, wait_for_all, world_size
+from .loop import memory_advice
 from .tokenizers import Tokenizer, to_float
 
 # %% ../nbs/12_tokens.ipynb #abou0001
