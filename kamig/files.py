@@ -29,8 +29,11 @@ def check_archive(
     content:bool=False,  # also compare what is in it with the checksums in it (`torch.load` does not)
 )->bool:                 # is it a zip archive?
     "`ValueError` for an archive whose content is far larger than its file, or not what its checksums say"
-    if not zipfile.is_zipfile(path): return False
-    with reading(path, 'zip archive'), zipfile.ZipFile(path) as z: sizes = [i.file_size for i in z.infolist()]
+    with reading(path, 'zip archive'):
+        if not zipfile.is_zipfile(path): return False
+        with zipfile.ZipFile(path) as z:
+            sizes = [i.file_size for i in z.infolist()]
+            for i in z.infolist(): z.open(i).close()                       # a member whose own name is not that in the list is refused here
     packed,total = Path(path).stat().st_size,sum(sizes)
     if total > max(_LARGE, _FOLD*packed): raise ValueError(f'{path} has {packed/2**20:.1f} MiB and would unpack to {total/2**30:.1f} GiB: at most {_FOLD} times its size is allowed')
     if content:
@@ -99,12 +102,13 @@ def named_tensors(
     wrapping:str, # key under which the weights may lie: 'state_dict', 'params'
 )->dict[str,Tensor]:
     "Name -> tensor; `ValueError` for what is neither a path nor tensors"
-    tree = read(weights) if isinstance(weights, (str, os.PathLike)) else weights
+    given = isinstance(weights, (str, os.PathLike))
+    tree,what = (read(weights), f'the weights in {weights}') if given else (weights, 'the weights')
     if not isinstance(tree, Mapping): raise ValueError(f'weights must be a path or a dictionary of tensors, not {type_name(tree)}')
     if isinstance(tree.get(wrapping), Mapping): tree = tree[wrapping]
-    if others := [k for k in tree if not isinstance(k, str)]: raise ValueError(f'the weights have the name {others[0]!r}, which is {type_name(others[0])}: names must be strings')
+    if others := [k for k in tree if not isinstance(k, str)]: raise ValueError(f'{what} have the name {others[0]!r}, which is {type_name(others[0])}: names must be strings')
     try: return {k: v if isinstance(v, Tensor) else torch.as_tensor(np.asarray(v)) for k,v in _flat(tree).items()}
-    except (TypeError, ValueError, RuntimeError) as e: raise ValueError(f'the weights hold something that is no tensor: {e}') from e
+    except (TypeError, ValueError, RuntimeError) as e: raise ValueError(f'{what} hold something that is no tensor: {e}') from e
 
 # %% ../nbs/05_files.ipynb #6643d41b
 def _listed(names)->str:

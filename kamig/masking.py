@@ -79,6 +79,6 @@ def masked_cross_entropy(
     if not (0 <= label_smoothing <= 1 and 0 <= visible_weight < float('inf')): raise ValueError(f'label_smoothing must lie between 0 and 1 and visible_weight not be negative, not {label_smoothing} and {visible_weight}')
     if targets.device.type == 'cpu': _check_values(targets, mask, logits.shape[2], visible_weight)          # a GPU would have to wait
     loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction='none', label_smoothing=label_smoothing)
-    weights = mask + visible_weight*~mask if visible_weight else mask
-    total = (loss*weights.flatten()).sum()
+    weights = (mask + visible_weight*~mask if visible_weight else mask).flatten()
+    total = (loss.where(weights > 0, 0)*weights).sum()                      # what does not count may be infinite
     return total if check_choice('reduction', reduction, REDUCTIONS) == 'sum' else total/weights.sum()

@@ -141,7 +141,7 @@ FUNCTIONS = dict(
     mask_laws=(lambda name, u: MASK_LAWS[name](u), [st.sampled_from([*MASK_LAWS, 'x']), tensors(kinds=('float',)).map(lambda u: u.sigmoid())], lambda r, *_: ((r >= -1e-6) & (r <= 1)).all()),
     mask_counts=(mask_counts, [tensors(dims=(1, 1), kinds=('float', 'odd', 'whole')), sizes], lambda c, r, n: ((c >= 1) & (c <= n)).all() and ((c - r*n).abs() <= 1).all()),
     random_mask=(random_mask, [tensors(dims=(1, 1), kinds=('whole',)), tensors(dims=(1, 1), kinds=('whole',)), sizes], lambda m, c, s, n: m.sum(1).equal(c)),
-    masked_cross_entropy=(masked_cross_entropy, [triples, codes, tensors(dims=(2, 2), kinds=('bool',)), numbers, numbers, st.sampled_from(['mean', 'sum', 'x'])], lambda v, *_: v.isfinite()),
+    masked_cross_entropy=(masked_cross_entropy, [triples, codes, tensors(dims=(2, 2), kinds=('bool',)), numbers, numbers, st.sampled_from(['mean', 'sum', 'x'])], lambda v, l, *_: v.isfinite() or v == math.inf and (l == -math.inf).any()),
     hidden_ratios=(hidden_ratios, [st.sampled_from([*SCHEDULES, 'x']), sizes, sizes], lambda r, s, n, t: len(r) == n and ((r > 0) & (r <= 1)).all() and (r.diff() <= 0).all()),
     guidance_ramp=(guidance_ramp, [numbers, st.sampled_from(['constant', 'linear', 'cosine', 'x']), sizes], lambda g, w, d, n: len(g) == n and g.isfinite().all()),
     plan=(lambda *v: DecodingPlan(*v), [st.lists(numbers, max_size=3).map(tuple)]*4, lambda p, *_: all(fine(*x) for x in vars(p).values())),
