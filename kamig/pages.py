@@ -52,11 +52,12 @@ def contrast_answers(
     return list(answers.values())
 
 def answers_frame(answers:list[dict]):  # -> DataFrame
-    "A line per question, a column per setting: the answer and the difference with its interval"
+    "A line per question, a column per setting: the answer and the difference with its interval, and the number of seeds where it is smaller"
     import pandas as pd
     if not answers: return pd.DataFrame()
-    cells = {}
-    for a in answers: cells.setdefault((a['question'], a['contrast']), {})[f'{a["setting"]} ({a["seeds"]} seeds)'] = f'{a["answer"]}: {a["difference"]:+.4f} [{a["low"]:+.4f}, {a["high"]:+.4f}]'
+    cells,most = {},{w: max(a['seeds'] for a in answers if a['setting'] == w) for w in {a['setting'] for a in answers}}
+    def fewer(a): return '' if a['seeds'] == most[a['setting']] else f' ({a["seeds"]} seeds)'
+    for a in answers: cells.setdefault((a['question'], a['contrast']), {})[f'{a["setting"]} ({most[a["setting"]]} seeds)'] = f'{a["answer"]}: {a["difference"]:+.4f} [{a["low"]:+.4f}, {a["high"]:+.4f}]{fewer(a)}'
     return pd.DataFrame(cells).T.fillna('–').rename_axis(['question', 'contrast'])
 
 def headline(answers:list[dict])->list[str]:
