@@ -19,6 +19,7 @@ from .layers import BACKBONES
 from .material import check_files
 from .presets import Preset, make_preset
 from .report import ARM_NAMES, reported
+from .sweeps import SWEEP_ARMS, arms_of
 from .tables import IMAGE_CONDITIONS, TABLES, Block, Cell, Column, Table, by_experiment, cell_at, cell_of, follow, made_with, printed_block
 
 # %% ../nbs/74_results.ipynb #2e2491fb
@@ -116,9 +117,10 @@ BOLD_NOTE = 'Bold, in our blocks: the best of a generator\'s arms, where its pai
 def table_1(records:dict)->Table:  # by kind, as `read_records` gives them
     "Class-conditional generation"
     runs = {a: r for a,r in records['runs'].items() if not BACKBONES[r['preset']['backbone']].reads_text}
-    blocks = [b for group in comparable_groups(runs) for b in run_blocks(group)] + [sampler_block(a, r) for a,r in records['samplers'].items()]
+    sweeps = {a: r for a,r in records['samplers'].items() if arms_of(r) == SWEEP_ARMS}
+    blocks = [b for group in comparable_groups(runs) for b in run_blocks(group)] + [sampler_block(a, r) for a,r in sweeps.items()]
     caption = 'Class-conditional generation: the published numbers, our generators with and without knowledge, and every sampler. Ours are mean ± standard deviation over seeds, each measured as its heading says; they are not comparable with the published ones, and no column holds both. '
-    caption += f'{made_with(runs | records["samplers"])}.' if runs or records['samplers'] else 'No run has been recorded yet.'
+    caption += f'{made_with(runs | sweeps)}.' if runs or sweeps else 'No run has been recorded yet.'
     notes = (BOLD_NOTE, 'The distance is named after the network that looks: FID is for Inception alone; a local network was trained on the same data as the generator.',
              'Published rows are as reported by the paper, which quotes the rows of its rivals; "b64-like" and "s128-like" are our small transformers of the same kind, which read a line of codes.',
              'Records of the same data in several blocks: not all say which reference images were used, and numbers are not put together where that is not known to agree.',
