@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from .comparison import bootstrap_difference
 from .controls import shuffled_graphs
-from .core import atomic_path, check_choice, data_dir, from_dict, generator, load_tensors, locked, progress, read_json, reading, save_tensors, sha256_json, write_json
+from .core import atomic_path, check_choice, data_dir, default_device, from_dict, generator, load_tensors, locked, progress, read_json, reading, save_tensors, sha256_json, write_json
 from .data import DATASETS
 from .downloads import FILES
 from .distributed import divided, gather, leads, share, shared_lock, world_size
-from .evaluation import NoBestTemperature, Reference, calibrated_nll, image_labels, read_adm_reference, split_places, to_uint8, token_metrics, write_adm_samples
+from .evaluation import NoBestTemperature, Reference, best_temperature, calibrated_nll, image_labels, read_adm_reference, split_places, to_uint8, token_metrics, write_adm_samples
 from .graphs import GRAPHS, KnowledgeGraphs
 from .layers import BACKBONES
 from .loop import FitConfig
@@ -108,17 +108,23 @@ class Division(Material):
         if not BACKBONES[self.preset.backbone].reads_text: return dict(num_classes=self.tokens('train').num_classes)
         return dict(text_layers=2, text_dim=self.preset.size.dim, vocabulary=self.words.vocabulary, context_length=self.words.context_length)
 
-    @cached_property
-    def validation(self)->tuple[Tensor,object]:  # tokens (n, L) and what the generator is told
-        "Up to 512 of the held-out images that no result is measured on: those that temperatures, too, are fitted on"
+    def validation(self, at_most:int=512)->tuple[Tensor,object]:  # tokens (n, L) and what the generator is told
+        "Some of the held-out images that no result is measured on, by lot: those that temperatures, too, are fitted on"
         tokens,labels = self.tokens('heldout').all()
-        at = split_places(torch.arange(len(labels)))[0][:512]
+        at = split_places(torch.arange(len(labels)), at_most=at_most)[0]
         return tokens[at], self.condition(labels[at], at)
 
     def validation_nll(self, model:nn.Module)->float:
-        "Mean NLL over the validation images and the mask ratios"
-        found = token_metrics(model, *self.validation, self.preset.evaluation.ratios, metrics=('nll',), batch_size=512)
+        "Mean NLL over 512 validation images and the mask ratios"
+        found = token_metrics(model, *self.validation(), self.preset.evaluation.ratios, metrics=('nll',))
         return torch.stack(list(found.values())).mean().item()
+
+    def calibrated_validation_nll(self, model:nn.Module)->float:
+        "The same of 2,048 images, at the temperatures that suit them; at temperature 1 where none suits"
+        given,ratios = (model, *self.validation(2048)),self.preset.evaluation.ratios
+        try: temperature = {r: best_temperature(*given, r) for r in ratios}
+        except NoBestTemperature: temperature = 1.
+        return torch.stack([v.mean() for v in token_metrics(*given, ratios, metrics=('nll',), temperature=temperature).values()]).mean().item()
 
 # %% ../nbs/62_experiment.ipynb #15b08d02
 class Experiment(Division):
@@ -188,7 +194,7 @@ def draw_maps(
     n:int,                              # images
     choice:SamplerChoice|None=None,     # default: the preset's
     repeat:int=0,                       # 0..9: other random numbers
-    batch_size:int=256,                 # changes the speed only
+    batch_size:int|None=None,           # changes the speed only; None: 256, on a GPU 2048
 )->tuple[Tensor,dict]:                  # tokens (n, L), passes of each network
     "Generated token maps; image i has seed i (shifted by repeat and the experiment's seed), its class as `generated_labels` says"
     if not 0 <= repeat < 10: raise ValueError(f'repeat must lie between 0 and 9, not {repeat}')
@@ -196,7 +202,8 @@ def draw_maps(
     seeds = torch.arange(n) + experiment.seed*10**9 + repeat*10**8
     condition,tokens = experiment.condition(generated_labels(experiment, n), seeds),[]
     if divided() and n < world_size(): raise ValueError(f'{n} images cannot be divided among {world_size()} processes')
-    for at in progress(torch.arange(n)[share(n)].split(batch_size), desc='token maps'):
+    at_once = batch_size or (2048 if default_device().type == 'cuda' else 256)
+    for at in progress(torch.arange(n)[share(n)].split(at_once), desc='token maps'):
         found = sample(model, condition[at], choice.name, choice.num_steps, seeds[at], return_info=True, **choice.options)
         tokens.append(found.tokens.cpu())
     return gather(torch.cat(tokens)), found.passes

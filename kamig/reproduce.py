@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .ablation import ABLATION_KINDS, run_ablation, tuned_rate, usable_arms
+from .ablation import ABLATION_KINDS, find_rates, run_ablation
 from .core import check_choice, data_dir, progress, repo_root, sha256_file, sha256_json, write_json
 from .experiment import Experiment
 from .graph_tables import run_ranking
@@ -28,12 +28,15 @@ from .sweeps import run_sweep
 def _ablation(experiment:Experiment, path:Path):
     "As the other seeds were run: the same arms, their learning rates, pictures of the same arms; the first one: all arms, at rates that are tuned"
     others = sorted(path.parent.glob(path.name.split('-seed')[0] + '-seed*.json'))
-    other = json.loads(others[0].read_text()) if others else dict(rates=_first_rates(experiment), arms={})
+    other = json.loads(others[0].read_text()) if others else dict(rates=_first_rates(experiment, path), arms={})
     write_json(path, run_ablation(experiment, list(other['arms']) or None, other['rates'], tuple(a for a,m in other['arms'].items() if 'frechet_distance' in m)))
 
-def _first_rates(experiment:Experiment)->dict[str,float]:
-    "The learning rate of every arm; as the preset has it at scale `smoke`, where nothing is measured"
-    return {} if experiment.preset.scale == 'smoke' else {a: tuned_rate(experiment, a) for a in usable_arms(experiment) if a != 'backbone'}
+def _first_rates(experiment:Experiment, path:Path)->dict[str,float]:
+    "The learning rate of every arm, kept with what was found at others in the folder `rates`; as the preset has it at scale `smoke`, where nothing is measured"
+    if experiment.preset.scale == 'smoke': return {}
+    kept = path.parents[1]/'rates'/path.name
+    if not kept.exists(): write_json(kept, find_rates(experiment))
+    return json.loads(kept.read_text())['rates']
 
 RECORDERS.register('arms')(_ablation)   # arms that the ablation lacks, beside those they are compared with
 
