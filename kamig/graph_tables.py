@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['TABLE3_ROWS', 'SHOWN_WITH', 'RANKING_ARMS', 'RANKING_RATIOS', 'RANKING_PAIRS', 'ROW_NAMES', 'DifferenceColumn',
-           'difference_cell', 'group_ablation', 'widest_groups', 'setting', 'arm_cell', 'table3', 'run_ranking',
-           'table5']
+           'difference_cell', 'group_ablation', 'setting', 'arm_cell', 'table3', 'run_ranking', 'table5']
 
 # %% ../nbs/85_graph_tables.ipynb #1357e910
 from dataclasses import asdict, dataclass
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import torch
 
-from .ablation import ABLATION_KINDS
 from .comparison import Difference, bootstrap_difference, seed_difference
 from .core import check_choice
 from .evaluation import token_metrics
@@ -31,7 +29,7 @@ class DifferenceColumn(Column):
 def difference_cell(
     cell:Cell,
     other:Cell,        # what it is compared with; of the same units
-    digits:int=4,
+    digits:int=5,
 )->Cell:
     "Values of `cell` that show their paired difference from `other`; an empty cell where they cannot be paired"
     if not (cell.is_number and cell.units == other.units and len(cell.values) > 1): return Cell()
@@ -64,18 +62,6 @@ def group_ablation(
     for key,group in groups.items():
         if len({r['seed'] for r in group.values()}) < len(group): raise ValueError(f'two records of {"-".join(key)} have the same seed')
     return dict(sorted(groups.items()))
-
-def widest_groups(
-    records:dict,           # kind -> address -> record, see `read_records`
-    scale:str='small',
-)->dict[tuple,dict[str,dict]]: # (data set, backbone, scale) -> address -> record
-    "Of each experiment the records that have most of the rows of Table 3: those of the ablation, or of arms that were added to it"
-    def rows(group): return sum(all(arm in r['arms'] for r in group.values()) for arm in TABLE3_ROWS)
-    found = {}
-    for kind in ABLATION_KINDS:
-        for key,group in group_ablation(records.get(kind, {}), scale).items():
-            if key not in found or rows(group) > rows(found[key]): found[key] = group
-    return dict(sorted(found.items()))
 
 def setting(
     dataset:str, backbone:str, scale:str,
@@ -124,7 +110,7 @@ def table3(
     scale:str='small',
 )->Table:
     "The ablation over all subsets of the graphs (Table 3)"
-    groups = widest_groups(records, scale)
+    groups = group_ablation(records['ablation'], scale)
     used = {a: r for group in groups.values() for a,r in group.items()}
     notes = ['NLL in nats per hidden token of held-out images, mean over four mask ratios; calibrated: at the temperature that suits other held-out images best. Mean ± standard deviation over seeds, each with its own backbone.',
              'Differences are paired by seed, with 95 % t-intervals; not seen: the interval holds zero. Bold: better than every other row by more than the paired differences vary; most columns have no such row.',

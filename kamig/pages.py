@@ -11,7 +11,7 @@ __all__ = ['MERITS', 'BESIDE', 'BROWSERS', 'inventory', 'contrast_answers', 'ans
 import io, json, shutil, subprocess, tempfile
 from pathlib import Path
 
-from .ablation import ABLATION_KINDS, CONTRASTS, contrasts_over_seeds
+from .ablation import CONTRASTS, contrasts_over_seeds
 from .claims import VERDICTS
 from .core import atomic_path, repo_root
 from .graph_tables import group_ablation, setting
@@ -38,18 +38,18 @@ MERITS = (('ka', 'shuffled'), ('ka', 'codes+table'), ('inc', 'table'), ('co+sim'
 BESIDE = (('head', 'backbone'), ('ka', 'head'), ('other-half', 'other-half-shuffled'), ('logits', 'head'), ('logits', 'codes+table'), ('logits-other-half', 'logits-other-half-shuffled'))   # what is told beside it
 
 def contrast_answers(
-    records:dict,                # kind -> address -> record, see `read_records`; of 'ablation', then of 'arms' what is not answered yet
+    records:dict,                # kind -> address -> record, see `read_records`; of which 'ablation' is read
     scale:str='small',
     metric:str='calibrated_nll', # lower is better
 )->list[dict]:                   # setting, contrast, question, answer, difference, low, high, seeds
     "What the seeds say to every question, setting by setting"
-    answers = {}
-    for where,group in [found for kind in ABLATION_KINDS for found in group_ablation(records.get(kind, {}), scale).items()]:
+    answers = []
+    for where,group in group_ablation(records.get('ablation', {}), scale).items():
         if len(group) < 2: continue
         for contrast,d in contrasts_over_seeds(list(group.values()), metric).items():
             answer = 'not seen' if not d.seen else 'yes' if d.mean < 0 else 'the opposite'
-            answers.setdefault((setting(*where), contrast), dict(setting=setting(*where), contrast=contrast, question=CONTRASTS[tuple(contrast.split(' - '))], answer=answer, difference=d.mean, low=d.low, high=d.high, seeds=d.n))
-    return list(answers.values())
+            answers.append(dict(setting=setting(*where), contrast=contrast, question=CONTRASTS[tuple(contrast.split(' - '))], answer=answer, difference=d.mean, low=d.low, high=d.high, seeds=d.n))
+    return answers
 
 def answers_frame(answers:list[dict]):  # -> DataFrame
     "A line per question, a column per setting: the answer and the difference with its interval, and the number of seeds where it is smaller"
@@ -57,7 +57,7 @@ def answers_frame(answers:list[dict]):  # -> DataFrame
     if not answers: return pd.DataFrame()
     cells,most = {},{w: max(a['seeds'] for a in answers if a['setting'] == w) for w in {a['setting'] for a in answers}}
     def fewer(a): return '' if a['seeds'] == most[a['setting']] else f' ({a["seeds"]} seeds)'
-    for a in answers: cells.setdefault((a['question'], a['contrast']), {})[f'{a["setting"]} ({most[a["setting"]]} seeds)'] = f'{a["answer"]}: {a["difference"]:+.4f} [{a["low"]:+.4f}, {a["high"]:+.4f}]{fewer(a)}'
+    for a in answers: cells.setdefault((a['question'], a['contrast']), {})[f'{a["setting"]} ({most[a["setting"]]} seeds)'] = f'{a["answer"]}: {a["difference"]:+.5f} [{a["low"]:+.5f}, {a["high"]:+.5f}]{fewer(a)}'
     return pd.DataFrame(cells).T.fillna('–').rename_axis(['question', 'contrast'])
 
 def headline(answers:list[dict])->list[str]:
@@ -74,7 +74,7 @@ def controls_text(records:dict, scale:str='small')->str:
     "The controls for the README: the headline, then the main questions with what the seeds say"
     answers = [a for a in contrast_answers(records, scale) if tuple(a['contrast'].split(' - ')) in (*MERITS, *BESIDE)]
     lines = '\n'.join(f'- {line}' for line in headline(answers))
-    return f'{lines}\n\n{markdown_table(answers_frame(answers))}\n\nDifferences of the calibrated held-out NLL, nats per hidden token, first arm minus second (negative: the first is better), with 95 % intervals over the seeds. Records in `paper/runs/ablation` and `paper/runs/arms`; all {len(CONTRASTS)} questions are in the report.'
+    return f'{lines}\n\n{markdown_table(answers_frame(answers))}\n\nDifferences of the calibrated held-out NLL, nats per hidden token, first arm minus second (negative: the first is better), with 95 % intervals over the seeds. Records in `paper/runs/ablation`; all {len(CONTRASTS)} questions are in the report.'
 
 # %% ../nbs/87_pages.ipynb #a0d23c58
 def read_claims(path:str|Path='')->dict:  # empty: paper/claims.json

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .ablation import ABLATION_KINDS, find_rates, run_ablation
+from .ablation import find_rates, run_ablation
 from .core import check_choice, data_dir, progress, repo_root, sha256_file, sha256_json, write_json
 from .experiment import Experiment
 from .graph_tables import run_ranking
@@ -38,8 +38,6 @@ def _first_rates(experiment:Experiment, path:Path)->dict[str,float]:
     if not kept.exists(): write_json(kept, find_rates(experiment))
     return json.loads(kept.read_text())['rates']
 
-RECORDERS.register('arms')(_ablation)   # arms that the ablation lacks, beside those they are compared with
-
 @RECORDERS.register('ndcg')
 def _ranking(experiment:Experiment, path:Path): write_json(path, run_ranking(experiment))
 
@@ -56,20 +54,19 @@ _SMOKE,_TINY,_PAPER = _every(('digits',), ('maskgit',), 2),_every(('cifar10',), 
 EDITIONS = dict(   # kind of record -> scale -> (data set, backbone, number of seeds)
     runs        = dict(smoke=_SMOKE, tiny=_TINY, small=_every(('digits',), (*_TWO, 'titok', 'maskgen'), 3) + _every(('cifar10',), _TWO, 3), paper=_PAPER),
     text        = dict(smoke=[('digits', 'maskgen', 1)], tiny=[], small=[('digits', 'maskgen', 3)], paper=[('imagenet', 'maskgen', 1)]),
-    ablation    = dict(smoke=_SMOKE, tiny=_every(('cifar10',), _TWO, 8), small=_every(_BOTH, _TWO, 8), paper=_PAPER),
-    arms        = dict(smoke=[], tiny=_every(('cifar10',), _TWO, 3), small=_every(('digits',), _TWO, 8), paper=[]),
+    ablation    = dict(smoke=_SMOKE, tiny=_TINY, small=_every(_BOTH, _TWO, 8), paper=_PAPER),
     ndcg        = dict(smoke=_SMOKE, tiny=_TINY, small=_every(_BOTH, _TWO, 3), paper=_PAPER),
-    samplers    = dict(smoke=[('digits', 'maskgit', 1)], tiny=_every(('cifar10',), _TWO, 1), small=_every(('digits',), (*_TWO, 'titok', 'maskgen'), 1), paper=_every(('imagenet',), _TWO, 1)),
+    samplers    = dict(smoke=[('digits', 'maskgit', 1)], tiny=_every(('cifar10',), _TWO, 1), small=_every(('digits',), (*_TWO, 'titok', 'maskgen'), 1) + _every(('cifar10',), _TWO, 1), paper=_every(('imagenet',), _TWO, 1)),
     reliability = dict(smoke=[('digits', 'maskgit', 1)], tiny=[('cifar10', 'maskgit', 1)], small=_every(_BOTH, ('maskgit',), 1), paper=[('imagenet', 'maskgit', 1)]))
-_PREFIXES = dict(runs='', text='captions-', ablation='', arms='', ndcg='ndcg-', samplers='', reliability='reliability-')
+_PREFIXES = dict(runs='', text='captions-', ablation='', ndcg='ndcg-', samplers='', reliability='reliability-')
 
 def record_place(kind:str, experiment:Experiment)->str:
     "Where the record of an experiment lies, below paper/runs"
     return str(Path('' if kind == 'runs' else check_choice('kind of record', kind, EDITIONS))/f'{_PREFIXES[kind]}{experiment.name}.json')
 
 # %% ../nbs/88_reproduce.ipynb #121f97af
-NEEDS = dict(table1=('runs', 'samplers'), table2=('runs', 'text'), table3=ABLATION_KINDS, table5=('ndcg',), controls=('ablation',), samplers=('samplers',), reliability=('reliability',),
-             claims=('runs', *ABLATION_KINDS, 'ndcg'), report=('runs', *ABLATION_KINDS, 'ndcg', 'reliability'))   # notebook -> kinds of records
+NEEDS = dict(table1=('runs', 'samplers'), table2=('runs', 'text'), table3=('ablation',), table5=('ndcg',), controls=('ablation',), samplers=('samplers',), reliability=('reliability',),
+             claims=('runs', 'ablation', 'ndcg'), report=('runs', 'ablation', 'ndcg', 'reliability'))   # notebook -> kinds of records
 VARIANTS = dict(figure7=('figure3', dict(figure=7)), **{f'figure{n}': ('figure4', dict(figure=n)) for n in (6, 9, 10, 11, 12)})   # name -> notebook, parameters
 PLACES = dict(figure_method='docs')   # figures that are kept elsewhere than in paper/figures, below the repository
 LAST = ('claims', 'report')   # read what the others have written, in this order

@@ -219,18 +219,24 @@ def curves_frame(record:dict, metrics:tuple=('frechet_distance', 'precision', 'r
     return frame.rename_axis(['sampler', 'passes'])
 
 def pooled_difference(record:dict, metric:str)->Difference:
-    "The mean over all settings of what the second arm changes, paired by random numbers: sampling noise alone, since both arms are one training each"
-    found,(before,after) = _by_point(record, metric),arms_of(record)
-    changes = [[y - x for x,y in zip(values, found[after, s, p], strict=True)] for (arm,s,p),values in found.items() if arm == before]
-    if len({len(c) for c in changes}) > 1: raise ValueError('settings with different numbers of repetitions have no common mean')
-    return seed_difference([sum(c)/len(c) for c in zip(*changes)], [0.]*len(changes[0]))
+    "The mean over all settings of what the second arm changes, over the repetitions that all of them have: sampling noise alone, since both arms are one training each; `ValueError` for fewer than two"
+    check_choice('metric of a sweep', metric, SWEEP_METRICS)
+    before,after = arms_of(record)
+    values = {((p['sampler'], p['passes']), p['repeat'], p['arm']): p[metric] for p in record['points']}
+    settings,repeats = {s for s,_,_ in values},{r for _,r,_ in values}
+    shared = [r for r in sorted(repeats) if all((s, r, a) in values for s in settings for a in (before, after))]
+    if len(shared) < 2: raise ValueError(f'the settings share {len(shared)} repetitions, and an interval needs two')
+    return seed_difference([sum(values[s, r, after] - values[s, r, before] for s in settings)/len(settings) for r in shared], [0.]*len(shared))
 
 def count_seen(record:dict, metrics:tuple=tuple(SWEEP_METRICS)):  # -> DataFrame
-    "In how many settings the second arm lowers a metric, raises it, or no difference is seen; and their mean, where all settings were repeated as often"
+    "In how many settings the second arm lowers a metric, raises it, or no difference is seen; and their mean, over the repetitions that all settings have"
     import pandas as pd
+    def mean(m):
+        try: return pooled_difference(record, m).short(4)
+        except ValueError: return '–'
     def of(m):
         ds = list(sweep_differences(record, m).values())
-        return {'lower': sum(d.high < 0 for d in ds), 'higher': sum(d.low > 0 for d in ds), 'not seen': sum(not d.seen for d in ds), 'mean over settings': pooled_difference(record, m).short(4) if len({d.n for d in ds}) == 1 else '–'}
+        return {'lower': sum(d.high < 0 for d in ds), 'higher': sum(d.low > 0 for d in ds), 'not seen': sum(not d.seen for d in ds), 'mean over settings': mean(m)}
     return pd.DataFrame({metric_label(record, m): of(m) for m in metrics if m in record['points'][0]}).T
 
 # %% ../nbs/68_sweeps.ipynb #sweep025
