@@ -12,7 +12,6 @@ __all__ = ['ARMS', 'PAIRS', 'Parameters', 'injected_names', 'check_parameters', 
 import ast, shutil
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
 import torch

@@ -54,7 +54,7 @@ _SMOKE,_TINY,_PAPER = _every(('digits',), ('maskgit',), 2),_every(('cifar10',), 
 EDITIONS = dict(   # kind of record -> scale -> (data set, backbone, number of seeds)
     runs        = dict(smoke=_SMOKE, tiny=_TINY, small=_every(('digits',), (*_TWO, 'titok', 'maskgen'), 3) + _every(('cifar10',), _TWO, 3), paper=_PAPER),
     text        = dict(smoke=[('digits', 'maskgen', 1)], tiny=[], small=[('digits', 'maskgen', 3)], paper=[('imagenet', 'maskgen', 1)]),
-    ablation    = dict(smoke=_SMOKE, tiny=_TINY, small=_every(_BOTH, _TWO, 8), paper=_PAPER),
+    ablation    = dict(smoke=_SMOKE, tiny=[('cifar10', 'autonat', 3)], small=_every(_BOTH, _TWO, 8), paper=_PAPER),
     ndcg        = dict(smoke=_SMOKE, tiny=_TINY, small=_every(_BOTH, _TWO, 3), paper=_PAPER),
     samplers    = dict(smoke=[('digits', 'maskgit', 1)], tiny=_every(('cifar10',), _TWO, 1), small=_every(('digits',), (*_TWO, 'titok', 'maskgen'), 1) + _every(('cifar10',), _TWO, 1), paper=_every(('imagenet',), _TWO, 1)),
     reliability = dict(smoke=[('digits', 'maskgit', 1)], tiny=[('cifar10', 'maskgit', 1)], small=_every(_BOTH, ('maskgit',), 1), paper=[('imagenet', 'maskgit', 1)]))
