@@ -248,7 +248,7 @@ def _panel(ax, curves:dict, arms:tuple, sampler:str, mark:float|None, real:int|N
         passes,values = zip(*curves[arm, sampler])
         reach = [[v.mean - v.low for v in values], [v.high - v.mean for v in values]]
         ax.errorbar(passes, [v.mean for v in values], reach, capsize=2, markersize=3.5, linewidth=1.2, elinewidth=.9, label=ARM_NAMES.get(arm, arm), **style)
-    if mark is not None: ax.axhline(mark, color='k', linestyle=':', linewidth=1, label=f'{real} real images, held out')
+    if mark is not None: ax.axhline(mark, color='k', linestyle=':', linewidth=1, label=f'{real:,} real images, held out')
     ax.set_xscale('log', base=2)
     ax.set_xticks([4, 8, 16, 32, 64], [4, 8, 16, 32, 64], fontsize=8)
     ax.tick_params(axis='y', labelsize=8)
