@@ -708,6 +708,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                     'kamig.graph_tables.arm_cell': ('graph_tables.html#arm_cell', 'kamig/graph_tables.py'),
                                     'kamig.graph_tables.difference_cell': ('graph_tables.html#difference_cell', 'kamig/graph_tables.py'),
                                     'kamig.graph_tables.group_ablation': ('graph_tables.html#group_ablation', 'kamig/graph_tables.py'),
+                                    'kamig.graph_tables.nearest_scale': ('graph_tables.html#nearest_scale', 'kamig/graph_tables.py'),
                                     'kamig.graph_tables.run_ranking': ('graph_tables.html#run_ranking', 'kamig/graph_tables.py'),
                                     'kamig.graph_tables.setting': ('graph_tables.html#setting', 'kamig/graph_tables.py'),
                                     'kamig.graph_tables.table3': ('graph_tables.html#table3', 'kamig/graph_tables.py'),

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TABLE3_ROWS', 'SHOWN_WITH', 'RANKING_ARMS', 'RANKING_RATIOS', 'RANKING_PAIRS', 'ROW_NAMES', 'DifferenceColumn',
-           'difference_cell', 'group_ablation', 'setting', 'arm_cell', 'table3', 'run_ranking', 'table5']
+           'difference_cell', 'group_ablation', 'nearest_scale', 'setting', 'arm_cell', 'table3', 'run_ranking',
+           'table5']
 
 # %% ../nbs/85_graph_tables.ipynb #1357e910
 from dataclasses import asdict, dataclass
@@ -62,6 +63,13 @@ def group_ablation(
     for key,group in groups.items():
         if len({r['seed'] for r in group.values()}) < len(group): raise ValueError(f'two records of {"-".join(key)} have the same seed')
     return dict(sorted(groups.items()))
+
+def nearest_scale(
+    groups:dict,             # (data set, backbone, scale) -> whatever
+    scale:str,
+)->dict:
+    "Those of the scale that is asked for; of another one where nothing else is known of a data set and backbone"
+    return {key: g for key,g in groups.items() if key[2] == scale or (*key[:2], scale) not in groups}
 
 def setting(
     dataset:str, backbone:str, scale:str,
@@ -185,7 +193,7 @@ def table5(
     scale:str='small',
 )->Table:
     "The ranking of the true token with and without the incompatibility graph (Table 5)"
-    groups,more = group_ablation(records['ndcg'], scale),group_ablation(records.get('ablation', {}), scale)
+    groups,more = (nearest_scale(group_ablation(records.get(kind, {}), scale), scale) for kind in ('ndcg', 'ablation'))
     used = {a: r for g in (groups, more) for group in g.values() for a,r in group.items()}
     notes = ['Differences over seeds are paired, with 95 % t-intervals; each seed has its own backbone. Those of one training have 95 % bootstrap intervals over its images. Not seen: the interval holds zero.',
              'All positions: the visible ones count as zero, so the numbers are those of the hidden positions times the share of hidden positions. Where there are fewer than 100 codes, every rank gains something.',

@@ -104,8 +104,8 @@ def sampler_block(address:str, record:dict)->Block:
             at = [(i, q['repeat']) for i,q in enumerate(record['points']) if (q['sampler'], q['num_steps'], q['arm']) == (sampler, steps, arm)]
             def cell(key): return cell_at([(address, record, ('points', i, key)) for i,_ in at], tuple(f'repeat {r}' for _,r in at), **same)
             rows[sampler, SAMPLER_ROWS.get(sampler, '–'), ARM_NAMES.get(arm, arm)] = {k: cell(k) for k in ('num_steps', 'passes', 'frechet_distance', 'precision', 'recall', 'density', 'coverage')}
-    short = unlike_preset(record)
-    title = f'{same["data"]}, scale {p["scale"]}: every sampler with {NAMES.get(p["backbone"], p["backbone"])}, one training, {record["repeats"]} sampling seeds, {same["num_fake"]:,} samples' + (f' (cut short: {"; ".join(short)})' if short else '')
+    short,counts = unlike_preset(record),sorted({len(cells['num_steps'].values) for cells in rows.values()})
+    title = f'{same["data"]}, scale {p["scale"]}: every sampler with {NAMES.get(p["backbone"], p["backbone"])}, one training, {" or ".join(map(str, counts))} sampling seeds, {same["num_fake"]:,} samples' + (f' (cut short: {"; ".join(short)})' if short else '')
     more = tuple(Column(k, k, 'higher', needs=IMAGE_CONDITIONS) for k in ('density', 'coverage'))
     return Block(title, ('sampler', 'published as', 'arm'), (Column('num_steps', 'steps', digits=0), Column('passes', 'passes', digits=0), _distance(same['distance_name']), *_SHARES, *more), rows)
 
