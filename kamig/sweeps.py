@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LINE_SAMPLERS', 'SWEEP_ARMS', 'SWEEP_METRICS', 'usable_samplers', 'named_samplers', 'sampler_options', 'Point',
            'check_sweep', 'named_arms', 'sweep_points', 'measure_point', 'complete_points', 'run_sweep', 'metric_label',
-           'sweep_curves', 'arms_of', 'sweep_differences', 'differences_frame', 'curves_frame', 'pooled_difference',
+           'sweep_curves', 'arms_of', 'curves_frame', 'sweep_differences', 'differences_frame', 'pooled_difference',
            'count_seen', 'plot_sweep']
 
 # %% ../nbs/68_sweeps.ipynb #sweep003
@@ -197,6 +197,16 @@ def arms_of(record:dict)->tuple[str,str]:
     "The pair of arms of a record; the oldest ones do not name it"
     return tuple(record.get('arms', SWEEP_ARMS))
 
+def curves_frame(record:dict, metrics:tuple=('frechet_distance', 'precision', 'recall'), digits:int=3):  # -> DataFrame
+    "The curves as a table: sampler and cost by metric and arm, mean [ends of the 95% interval]"
+    import pandas as pd
+    def short(d): return f'{d.mean:.{digits}f} [{d.low:.{digits}f}, {d.high:.{digits}f}]'
+    here = [m for m in metrics if m in record['points'][0]]
+    frame = pd.DataFrame({(metric_label(record, m), arm): {(sampler, passes): short(d) for (a,sampler),points in sweep_curves(record, m).items() if a == arm for passes,d in points}
+                          for m in here for arm in arms_of(record)})
+    return frame.rename_axis(['sampler', 'passes'])
+
+# %% ../nbs/68_sweeps.ipynb #10eb6b88
 def sweep_differences(record:dict, metric:str)->dict[tuple[str,int],Difference]:  # (sampler, passes) -> the second arm minus the first
     "What the second arm changes, knowledge as a rule, paired by random numbers"
     found,(before,after) = _by_point(record, metric),arms_of(record)
@@ -207,15 +217,6 @@ def differences_frame(record:dict, metrics:tuple=tuple(SWEEP_METRICS)):  # -> Da
     import pandas as pd
     here = [m for m in metrics if m in record['points'][0]]
     frame = pd.DataFrame({metric_label(record, m): {k: d.short(3) for k,d in sweep_differences(record, m).items()} for m in here})
-    return frame.rename_axis(['sampler', 'passes'])
-
-def curves_frame(record:dict, metrics:tuple=('frechet_distance', 'precision', 'recall'), digits:int=3):  # -> DataFrame
-    "The curves as a table: sampler and cost by metric and arm, mean [ends of the 95% interval]"
-    import pandas as pd
-    def short(d): return f'{d.mean:.{digits}f} [{d.low:.{digits}f}, {d.high:.{digits}f}]'
-    here = [m for m in metrics if m in record['points'][0]]
-    frame = pd.DataFrame({(metric_label(record, m), arm): {(sampler, passes): short(d) for (a,sampler),points in sweep_curves(record, m).items() if a == arm for passes,d in points}
-                          for m in here for arm in arms_of(record)})
     return frame.rename_axis(['sampler', 'passes'])
 
 def pooled_difference(record:dict, metric:str)->Difference:
